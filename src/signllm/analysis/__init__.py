@@ -1,0 +1,1 @@
+"""What tokens are worth and what they mean."""

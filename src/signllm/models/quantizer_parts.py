@@ -1,0 +1,145 @@
+"""What the quantizers share: their result, gradients through a choice, usage statistics, seeded draws and k-means.
+
+Quantizers proper work on rows `[n, D]` of valid vectors in float32; `quantizers.py` makes the rows. Legend: n rows,
+Q quantizers (levels), K codebook size, D dim. Each quantizer has
+
+    forward(rows [n, D], rows_per_process, num_quantizers, update) -> RowsQuantized
+    lookup(codes [n, Q']) -> [n, D]
+
+`update` is True when statistics may change. Losses are sums divided by `rows_per_process`, the number of rows of all
+processes over the number of processes: averaged by DDP, they are the mean over all rows. Random choices come from
+generators seeded by (seed, step buffer): equal on all processes, and the same again after a resume.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .distributed import broadcast_from_first, gather_rows, row_counts, take_rows
+from .nearest_code import search_codes
+
+GRADIENT_ESTIMATORS = ("straight_through", "rotation")
+
+
+class RowsQuantized(NamedTuple):
+    """z `[n, D]` with gradient, codes `[n, Q]` long, loss scalar, stats: name -> tensor `[Q]`."""
+
+    z: Tensor
+    codes: Tensor
+    loss: Tensor
+    stats: dict[str, Tensor]
+
+
+class Float32Linear(nn.Linear):
+    """A linear layer that computes in float32, whatever its weights' type."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input.float(), self.weight.float(), None if self.bias is None else self.bias.float())
+
+
+def check_estimator(name: str) -> str:
+    """`name`, if it is one of the gradient estimators."""
+    if name not in GRADIENT_ESTIMATORS:
+        raise ValueError(f"gradient_estimator must be one of {', '.join(GRADIENT_ESTIMATORS)}, got {name!r}")
+    return name
+
+
+# ---- gradients through the choice of a code ----
+
+
+def pass_gradient(rows: Tensor, z: Tensor, estimator: str = "straight_through") -> Tensor:
+    """The value of `z`, exactly, with a gradient to `rows`.
+
+    `straight_through`: dz/dx = identity. `rotation`: the rotation and scaling that take x to z, held constant
+    ("rotation trick", specs of the quantizers, 3); in one dimension there is nothing to rotate.
+
+    Args:
+        rows: `[n, D]`, what was quantized.
+        z: `[n, D]`, the chosen codes, without gradient.
+        estimator: one of `GRADIENT_ESTIMATORS`.
+    """
+    if estimator == "rotation" and rows.shape[1] > 1:
+        rows = _rotate(rows, z)
+    return z + (rows - rows.detach())
+
+
+def _rotate(rows: Tensor, z: Tensor) -> Tensor:
+    """z = |q|/|x| (x - 2 (x.w) w + 2 (x.u) v), u = x/|x|, v = q/|q|, w = (u + v)/|u + v|; all but x held constant."""
+    with torch.no_grad():
+        length = rows.norm(dim=1, keepdim=True)
+        u, v = F.normalize(rows, dim=1), F.normalize(z, dim=1)
+        w = F.normalize(u + v, dim=1, eps=1e-6)  # opposite vectors: w vanishes, a reflection along v remains
+        scale = torch.where(length > 1e-12, z.norm(dim=1, keepdim=True) / length, 1.0)
+    along_w, along_u = (rows * w).sum(dim=1, keepdim=True), (rows * u).sum(dim=1, keepdim=True)
+    return scale * (rows - 2.0 * along_w * w + 2.0 * along_u * v)
+
+
+# ---- statistics, random rows, k-means ----
+
+
+def count_codes(codes: Tensor, size: int) -> Tensor:
+    """Hits `[Q, K]` float32 of codes `[n, Q]`."""
+    return torch.stack([torch.bincount(level, minlength=size) for level in codes.unbind(dim=1)]).float()
+
+
+def usage_stats(hits: Tensor) -> dict[str, Tensor]:
+    """Perplexity exp(-sum p ln p) and the share of codes in use, each `[Q]`, of hits `[Q, K]`."""
+    shares = hits / hits.sum(dim=1, keepdim=True).clamp(min=1.0)
+    return {
+        "perplexity": torch.special.entr(shares).sum(dim=1).exp(),
+        "usage": (hits > 0).float().mean(dim=1),
+    }
+
+
+def make_generator(seed: int, stream: int, step: int) -> torch.Generator:
+    """A CPU generator that depends on its three arguments alone (torch's uses 32 bits of a seed)."""
+    return torch.Generator().manual_seed((seed * 2_654_435_761 + stream * 40_503_000 + step) % 2**32)
+
+
+def draw_rows(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` random rows of all processes' `[n_r, D]` rows, equal on all processes.
+
+    They are distinct as long as there are enough; otherwise all are repeated, with noise of deviation 0.01 / sqrt(D)
+    to tell the copies apart.
+    """
+    chosen = take_rows(rows, draw_indices(rows, count, generator))
+    return tell_copies_apart(chosen, sum(row_counts(rows)), generator)
+
+
+def draw_indices(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`[count]` random indices into all processes' rows, a repeated permutation where there are too few of them."""
+    total = sum(row_counts(rows))
+    order = torch.randperm(total, generator=generator)
+    return order.repeat(math.ceil(count / total))[:count].to(rows.device)
+
+
+def tell_copies_apart(chosen: Tensor, total: int, generator: torch.Generator) -> Tensor:
+    """`chosen` `[m, D]`, with a little noise where m exceeds the `total` number of rows that they were drawn from."""
+    if len(chosen) <= total:
+        return chosen
+    noise = torch.randn(chosen.shape, generator=generator).to(chosen.device)
+    return chosen + noise * (0.01 / math.sqrt(chosen.shape[1]))
+
+
+@torch.no_grad()
+def kmeans(rows: Tensor, size: int, iterations: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Lloyd's algorithm over the rows of all processes, started from random rows; an empty cluster keeps its centre.
+
+    Returns:
+        centres `[K, D]` and the number of rows of each `[K]`, equal on all processes.
+    """
+    centres = draw_rows(rows, size, generator)
+    everything = gather_rows(rows)
+    hits = rows.new_ones(size)
+    for _ in range(iterations):
+        found = search_codes(everything, [centres], with_sums=True)
+        assert found.sums is not None
+        hits = count_codes(found.codes, size)[0]
+        centres = torch.where(hits[:, None] > 0, found.sums[0] / hits.clamp(min=1.0)[:, None], centres)
+    # Sums on an accelerator may differ in the last bit from process to process.
+    return broadcast_from_first(centres), broadcast_from_first(hits)

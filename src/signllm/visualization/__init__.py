@@ -1,0 +1,1 @@
+"""Looking at signing: stills and animations (`draw`), the HTML player (`player`) and report pages (`report`)."""
