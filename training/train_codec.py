@@ -100,6 +100,7 @@ def main(argv: list[str] | None = None) -> dict:
 
     # ---- training ---------------------------------------------------------------------------------------------------
     arguments.remove_unused_columns = False  # items are clips, not rows of columns
+    arguments.dataloader_pin_memory = arguments.device.type == "cuda"
     trainer = CodecTrainer(
         model,
         arguments,

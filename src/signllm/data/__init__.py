@@ -13,7 +13,7 @@ _HOME = {
     "write_skels": "signllm.data.formats.skels",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str):

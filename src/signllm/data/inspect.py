@@ -1,4 +1,4 @@
-"""Facts about pose files, for `signllm data info`: every clip is opened and either readable or refused with a reason."""
+"""Facts about pose files, for `signllm data info`: every clip is opened, and readable or refused with a reason."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def find_poses(path: str | os.PathLike[str]) -> list[PoseRef]:
     """Every clip in a file or below a folder, sorted by path.
 
     Files that bear no poses (by suffix) and hidden ones are passed over. A pose-bearing file that cannot be listed
-    is one entry, so that reading it gives the reason. Links that lead out of the folder are not followed, with a warning.
+    is one entry, so that reading it gives the reason. Links out of the folder are passed over with a warning.
 
     Raises:
         PoseError: there is nothing at `path`.

@@ -18,7 +18,7 @@ import math
 import pickle
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -43,6 +43,7 @@ class _Constructor:
     """What an allowed name resolves to: can be called, and nothing on it can be changed by the pickle."""
 
     __slots__ = ("_build",)
+    _build: Callable[..., Any]
 
     def __init__(self, build: Callable[..., Any]) -> None:
         object.__setattr__(self, "_build", build)
@@ -72,7 +73,7 @@ class _DtypeRecord:
             raise pickle.UnpicklingError(f"numpy data type {self.code!r} is outside the allow-list")
         if self.order not in ("<", ">", "|", "="):
             raise pickle.UnpicklingError(f"numpy byte order {self.order!r} is not one")
-        return np.dtype(self.code).newbyteorder(self.order)
+        return np.dtype(self.code).newbyteorder(self.order)  # type: ignore[arg-type]
 
 
 class _ArrayRecord:
@@ -142,16 +143,16 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
 }
 
 
-class _AllowListUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc, unused-ignore]
-    dispatch = {
-        code: load
-        for code, load in pickle._Unpickler.dispatch.items()  # type: ignore[attr-defined, unused-ignore]
-        if bytes([code])
-        not in (
-            *(pickle.PERSID, pickle.BINPERSID, pickle.EXT1, pickle.EXT2, pickle.EXT4),
-            *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX),
-            *(pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
-        )
+_PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined, unused-ignore]
+_REFUSED_OPCODES = (
+    *(pickle.PERSID, pickle.BINPERSID, pickle.EXT1, pickle.EXT2, pickle.EXT4),
+    *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
+)
+
+
+class _AllowListUnpickler(_PythonUnpickler):
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = {
+        code: load for code, load in _PythonUnpickler.dispatch.items() if bytes([code]) not in _REFUSED_OPCODES
     }
 
     def find_class(self, module: str, name: str) -> _Constructor:

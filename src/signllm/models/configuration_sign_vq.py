@@ -1,7 +1,5 @@
 """Configuration of the STS VQ-VAE sign tokenizer."""
 
-from __future__ import annotations
-
 import math
 
 from transformers import PreTrainedConfig

@@ -109,13 +109,13 @@ def search_codes(
     convolution = buffer is not None and len(rows) >= CONVOLUTION_ROWS and _convolution_is_faster()
     prepared = [_Table(table.detach().contiguous(), buffer) for table in tables]
     codes = torch.empty(len(rows), len(tables), dtype=torch.long, device=rows.device)
-    z = torch.zeros_like(rows)
+    z = torch.empty_like(rows)
     error = rows.new_zeros(len(tables))
     sums = rows.new_zeros(len(tables), size, dim) if with_sums else None
-    residuals = torch.zeros_like(rows) if with_residuals else None
+    residuals = torch.empty_like(rows) if with_residuals else None
     for start in range(0, len(rows), chunk_rows):
         part = slice(start, start + chunk_rows)
-        left, z_part = rows[part], z[part]
+        left = rows[part]
         for level, table in enumerate(prepared):
             best = table.best(left, convolution)
             codes[part, level] = best
@@ -123,13 +123,21 @@ def search_codes(
                 sums[level].index_add_(0, best, left)
             chosen = table.table.index_select(0, best)
             left = left - chosen
-            z_part += chosen
             error[level] += torch.dot(left.view(-1), left.view(-1))
+            _accumulate(z[part], chosen, level)
             if residuals is not None:
-                residuals[part].add_(left)
+                _accumulate(residuals[part], left, level)
     return CodeSearch(codes, z, error, sums, residuals)
 
 
+def _accumulate(total: Tensor, term: Tensor, level: int) -> None:
+    """Add in place; the first level finds memory that was never written, which zeros would cost a pass over."""
+    if level == 0:
+        total.copy_(term)
+    else:
+        total.add_(term)
+
+
 def nearest_codes(rows: Tensor, table: Tensor) -> Tensor:
-    """For each of the rows `[n, D]` the index of the nearest row of `table` `[K, D]`, the lowest among equals: `[n]`."""
+    """Index `[n]` of the code in `table` `[K, D]` nearest to each of `rows` `[n, D]`; the lowest among equals."""
     return search_codes(rows, [table]).codes[:, 0]

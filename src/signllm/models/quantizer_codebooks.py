@@ -19,7 +19,7 @@ from .quantizer_parts import (
     draw_rows,
     kmeans,
     make_generator,
-    pass_gradient,
+    pass_gradient_and_pull,
     tell_copies_apart,
     usage_stats,
 )
@@ -230,8 +230,10 @@ class ResidualVQ(nn.Module):
         wants_gradient = torch.is_grad_enabled() and rows.requires_grad
         tables = [level.table() for level in levels]
         found = search_codes(rows, tables, with_sums=update, with_residuals=wants_gradient)
-        loss = self._commitment(rows, found.squared_error, found.residuals, rows_per_process)
-        z = pass_gradient(rows, found.z, self.gradient_estimator) if wants_gradient else found.z
+        scale = 1.0 / (max(rows_per_process, 1.0) * self.dim * len(levels))
+        z, loss = found.z, found.squared_error.sum() * scale
+        if found.residuals is not None:
+            z, loss = pass_gradient_and_pull(rows, z, loss, found.residuals, scale, self.gradient_estimator)
         hits = count_codes(found.codes, self.codebook_size)
         restarted = torch.zeros(len(levels), device=rows.device)
         if update:
@@ -264,22 +266,6 @@ class ResidualVQ(nn.Module):
             if not bool(level.initialised):
                 level.initialise(rows)
             rows = rows - level.codebook.index_select(0, nearest_codes(rows, level.codebook))
-
-    @staticmethod
-    def _commitment(rows: Tensor, squared_error: Tensor, residuals: Tensor | None, rows_per_process: float) -> Tensor:
-        """Mean over levels and elements of r_i^2, r_i = x - (q_1 + .. + q_i), the q constant.
-
-        As a function of x, sum_i |x - c_i|^2 is Q |x - c|^2 plus a constant, with c the mean of the c_i: one term with
-        a gradient instead of Q. Its value is then set to the one that the search has summed up.
-        """
-        levels = len(squared_error)
-        scale = 1.0 / (max(rows_per_process, 1.0) * rows.shape[1] * levels)
-        value = squared_error.sum() * scale
-        if residuals is None:
-            return value
-        centre = rows.detach() - residuals / levels
-        pull = F.mse_loss(rows, centre, reduction="sum") * (levels * scale)
-        return pull + (value - pull.detach())
 
     @staticmethod
     def _update(levels: list[nn.Module], hits: Tensor, sums: Tensor, rows: Tensor, codes: Tensor) -> Tensor:

@@ -14,10 +14,11 @@ generators seeded by (seed, step buffer): equal on all processes, and the same a
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .distributed import broadcast_from_first, gather_rows, row_counts, take_rows
@@ -65,18 +66,59 @@ def pass_gradient(rows: Tensor, z: Tensor, estimator: str = "straight_through") 
     """
     if estimator == "rotation" and rows.shape[1] > 1:
         rows = _rotate(rows, z)
-    return z + (rows - rows.detach())
+    return cast(Tensor, _PassGradient.apply(rows, z))
 
 
-def _rotate(rows: Tensor, z: Tensor) -> Tensor:
-    """z = |q|/|x| (x - 2 (x.w) w + 2 (x.u) v), u = x/|x|, v = q/|q|, w = (u + v)/|u + v|; all but x held constant."""
-    with torch.no_grad():
-        length = rows.norm(dim=1, keepdim=True)
-        u, v = F.normalize(rows, dim=1), F.normalize(z, dim=1)
-        w = F.normalize(u + v, dim=1, eps=1e-6)  # opposite vectors: w vanishes, a reflection along v remains
-        scale = torch.where(length > 1e-12, z.norm(dim=1, keepdim=True) / length, 1.0)
-    along_w, along_u = (rows * w).sum(dim=1, keepdim=True), (rows * u).sum(dim=1, keepdim=True)
-    return scale * (rows - 2.0 * along_w * w + 2.0 * along_u * v)
+class _PassGradient(torch.autograd.Function):
+    """z + (x - sg(x)) without its two temporaries."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, z: Tensor) -> Tensor:
+        return z.view_as(z)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
+
+
+class _PassGradientAndPull(torch.autograd.Function):
+    """z as `_PassGradient` has it, and the commitment loss, with one temporary in the backward pass for both."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, z: Tensor, loss: Tensor, residuals: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(residuals)
+        ctx.scale = scale
+        ctx.set_materialize_grads(False)
+        return z.view_as(z), loss.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_z: Tensor | None, grad_loss: Tensor | None) -> tuple[Tensor | None, ...]:
+        grad = grad_z
+        if grad_loss is not None:
+            (residuals,) = ctx.saved_tensors
+            pull = 2.0 * ctx.scale * grad_loss
+            grad = residuals * pull if grad is None else torch.addcmul(grad, residuals, pull)
+        return grad, None, None, None, None
+
+
+def pass_gradient_and_pull(
+    rows: Tensor, z: Tensor, loss: Tensor, residuals: Tensor, scale: float, estimator: str
+) -> tuple[Tensor, Tensor]:
+    """`pass_gradient(rows, z, estimator)`, and `loss` with the gradient of the sum of squares that it is.
+
+    Args:
+        rows: `[n, D]`, what was quantized.
+        z: `[n, D]`, the quantized rows, without gradient.
+        loss: `scale * sum_i |r_i|^2`, r_i = x - c_i with c_i constant, without gradient.
+        residuals: `[n, D]`, sum_i r_i: its derivative by x is `2 scale` times this.
+        scale: see `loss`.
+        estimator: one of `GRADIENT_ESTIMATORS`.
+    """
+    passed, loss = cast(tuple[Tensor, Tensor], _PassGradientAndPull.apply(rows, z, loss, residuals, scale))
+    return (passed if estimator == "straight_through" else pass_gradient(rows, z, estimator)), loss
 
 
 # ---- statistics, random rows, k-means ----

@@ -194,9 +194,9 @@ def build_quantizer(name: str, dim: int, codebook_size: int, num_quantizers: int
         dim: D of the latents.
         codebook_size: K.
         num_quantizers: Q, other than 1 only for `residual`.
-        options: keywords of the class, and `projection_dim`; e.g. `projection_dim=8` (quantize in so few dimensions, between learned projections; `fsq` and `lfq`
-            have projections of their own), `gradient_estimator="rotation"`, `cosine=True`, `kmeans_init=False`,
-            `dead_code_threshold=2.0`.
+        options: keywords of the class, and `projection_dim` (quantize in so few dimensions, between learned
+            projections; `fsq` and `lfq` always have those); e.g. `gradient_estimator="rotation"`, `cosine=True`,
+            `kmeans_init=False`, `dead_code_threshold=2.0`, `projection_dim=8`.
 
     Raises:
         ValueError: unknown name or option, or values that do not fit.

@@ -7,7 +7,6 @@ import dataclasses
 import difflib
 import json
 import sys
-import typing
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,13 +51,11 @@ def _read_yaml(path: str, parser: argparse.ArgumentParser) -> dict[str, Any]:
 
 def config_arguments(config_class: type[PreTrainedConfig]) -> type:
     """A dataclass of the fields that a model's configuration declares itself, so that scripts need not repeat them."""
-    hints = typing.get_type_hints(config_class)
     fields = []
-    for field in dataclasses.fields(config_class):
-        if field.name in config_class.__annotations__ and field.name != "model_type":
-            # Dictionaries come as JSON on the command line, as transformers' own arguments do.
-            kind = dict | str | None if hints[field.name] == dict | None else hints[field.name]
-            fields.append((field.name, kind, dataclasses.field(default=field.default)))
+    for name, kind in config_class.__annotations__.items():
+        # Dictionaries come as JSON on the command line, as transformers' own arguments do.
+        kind = dict | str | None if kind == dict | None else kind
+        fields.append((name, kind, dataclasses.field(default=getattr(config_class, name))))
     return dataclasses.make_dataclass(f"{config_class.__name__}Arguments", fields)
 
 

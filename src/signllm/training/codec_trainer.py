@@ -47,9 +47,13 @@ class CodecTrainer(Trainer):
         items = args.max_steps * args.train_batch_size * args.world_size * args.gradient_accumulation_steps
         dataset = WindowDataset(train_clips, window, items, seed=args.data_seed or args.seed)
         super().__init__(
-            model=model, args=args, train_dataset=dataset, data_collator=WindowCollator(window), **kwargs
+            model=model,
+            args=args,
+            train_dataset=dataset,
+            eval_dataset=list(eval_clips),
+            data_collator=WindowCollator(window),
+            **kwargs,
         )
-        self.eval_clips = eval_clips
         self.decay_at, self.decay_factor = decay_at, decay_factor
         self._parts: dict[str, torch.Tensor] = defaultdict(float)
         self._parts_count = 0
@@ -69,8 +73,8 @@ class CodecTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         output = model(**inputs)
         for name in LOGGED:
-            if output[name] is not None:
-                self._parts[name] += output[name].detach().float().mean()
+            if (value := getattr(output, name)) is not None:
+                self._parts[name] += value.detach().float().mean()
         self._parts_count += 1
         return (output.loss, output) if return_outputs else output.loss
 
@@ -86,7 +90,7 @@ class CodecTrainer(Trainer):
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Whole clips in length buckets (every process measures all of them, so that all agree on the best step)."""
         model = self.accelerator.unwrap_model(self.model)
-        report = evaluate_codec(model, self.eval_clips)
+        report = evaluate_codec(model, self.eval_dataset)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in report.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from signllm.visualization.view import PART_COLORS, PARTS, View, drawn_edges, jo
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection, PathCollection
     from matplotlib.figure import Figure
 
 COLORS = PART_COLORS["light"]
@@ -108,11 +110,13 @@ class _Drawing:
         self.parts = joint_parts(skeleton)
         edges, edge_parts = drawn_edges(skeleton)
         self.hands = {part: list(skeleton.parts[part]) for part in ("left_hand", "right_hand") if skeleton.parts[part]}
-        self.bones, self.dots = [], []
+        self.bones: list[tuple[np.ndarray, LineCollection]] = []
+        self.dots: list[tuple[np.ndarray, PathCollection]] = []
         for index, part in enumerate(PARTS):
             width = {"body": 1.8, "face": 0.6}.get(part, 1.2)
             lines = LineCollection([], colors=COLORS[part], linewidths=width, capstyle="round")
-            self.bones.append((edges[edge_parts == index], ax.add_collection(lines)))
+            ax.add_collection(lines)
+            self.bones.append((edges[edge_parts == index], lines))
             size = 0.4 if part == "face" else 3.0
             self.dots.append((self.parts == index, ax.scatter([], [], s=size, color=COLORS[part], linewidths=0)))
         self.missing = ax.text(0.02, 0.01, "", transform=ax.transAxes, fontsize=5.5, va="bottom", color="#555555")
@@ -142,12 +146,10 @@ def _set_window(ax: Axes, view: View) -> None:
 
 def _new_figure(views: Sequence[View], *, rows: int, height: float) -> Figure:
     """A figure of `rows` rows of axes (`height` inches each) that have the shapes of `views`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # not pyplot: no window, and no list of figures that grows
 
     widths = [float(np.clip(view.width / view.height, 0.5, 2.0)) for view in views]
     figure = Figure(figsize=(height * sum(widths) + 0.4, (height + 0.15) * rows + 0.3), layout="constrained")
-    FigureCanvasAgg(figure)  # no window, and nothing left in pyplot's list of figures
     figure.subplots(rows, len(views), squeeze=False, width_ratios=widths)
     return figure
 
@@ -158,8 +160,11 @@ def _frame_at(pose: Pose, moment: float) -> int:
 
 def _render(poses: Sequence[Pose], labels: Sequence[str], moments: Sequence[float]) -> Iterator[np.ndarray]:
     """`[height, width, 3]` uint8 of every moment; height and width are even, as video wants them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     views = scene_views(poses)
     figure = _new_figure(views, rows=1, height=3.0)
+    canvas = FigureCanvasAgg(figure)
     drawings = [_Drawing(ax, pose, view) for ax, pose, view in zip(figure.axes, poses, views, strict=True)]
     for ax, label in zip(figure.axes, labels, strict=True):
         ax.set_title(label, fontsize=9)
@@ -168,10 +173,10 @@ def _render(poses: Sequence[Pose], labels: Sequence[str], moments: Sequence[floa
     for moment in moments:
         for drawing in drawings:
             drawing.show(_frame_at(drawing.pose, moment))
-        figure.canvas.draw()
+        canvas.draw()
         if moment == moments[0]:
             figure.set_layout_engine("none")  # the places are found once; finding them again would be slow and jumpy
-        picture = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+        picture = np.asarray(canvas.buffer_rgba())[..., :3]
         yield picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2].copy()
 
 
@@ -188,13 +193,12 @@ def _write_mp4(path: Path, pictures: Iterator[np.ndarray], fps: float) -> None:
     import av
 
     with av.open(str(path), mode="w", format="mp4") as container:
-        stream = None
-        for picture in pictures:
-            if stream is None:
-                stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-                stream.height, stream.width = picture.shape[:2]
-                stream.pix_fmt = "yuv420p"
-                stream.options = {"crf": "18"}
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "18"}
+        first = next(pictures)
+        stream.height, stream.width = first.shape[:2]
+        for picture in chain([first], pictures):
             for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
                 container.mux(packet)
         for packet in stream.encode():

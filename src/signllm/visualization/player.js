@@ -210,7 +210,8 @@ class Player {
 
   drawPanel(panel) {
     const { track } = panel;
-    const { context, width, height } = prepare(panel.canvas);
+    const { context, width, height: all } = prepare(panel.canvas);
+    const height = all - TAG_ROOM;
     const hand = { left: LEFT_HAND, right: RIGHT_HAND, active: this.activeHand }[settings.view];
     const zoom = hand !== undefined && track.measures[hand] ? hand : null;
     const frame = frameAt(track, this.time);

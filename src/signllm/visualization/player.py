@@ -21,7 +21,7 @@ import numpy as np
 
 from signllm.models.poses import Pose
 from signllm.models.skeletons import get_skeleton
-from signllm.visualization.output import replacing
+from signllm.visualization.output import write_text
 from signllm.visualization.view import PART_COLORS, View, drawn_edges, joint_parts, scene_views, skeleton_of
 
 STEPS_ACROSS_VIEW = 8000  # coordinates are rounded to this many steps across the window: a hand still has ~1000
@@ -88,10 +88,7 @@ def player_html(scenes: Sequence[Scene], title: str = "Sign poses") -> str:
 
 def write_player(path: str | Path, scenes: Sequence[Scene], title: str = "Sign poses") -> Path:
     """Write the page that plays `scenes`; an existing file is replaced in one step, or left alone on failure."""
-    text = player_html(scenes, title)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return Path(path)
+    return write_text(path, player_html(scenes, title))
 
 
 def page(scenes: Sequence[Scene], *, title: str, header: str, footer: str = "") -> str:
@@ -156,7 +153,6 @@ def _describe_track(track: Track, view: View) -> dict:
         "label": track.label,
         "caption": track.caption,
         "skeleton": pose.skeleton,
-        "units": pose.units,
         "fps": pose.fps,
         "shape": list(pose.values.shape),
         "center": center.tolist(),

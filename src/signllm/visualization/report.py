@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from signllm.visualization.output import replacing
+from signllm.visualization.output import write_text
 from signllm.visualization.player import Scene, page
 
 HOW_TO_READ = (
-    "Each card below is one clip: the skeletons in it play in step. Where a clip has tokens, they are the coloured strip "
-    "under its time line, one colour per code (rows are the levels of a residual codebook); point at one for its number "
-    "and its frames, click to go there. Zoom to a hand to judge a handshape; Overlay lays each skeleton over the first "
-    "one of its card. A joint that was not tracked is not drawn, and a hand that was not tracked is named."
+    "Each card is one clip; the skeletons in it play in step. Tokens are the coloured strip under the time line, one "
+    "colour per code, one row per level of a residual codebook: point at one for its number and frames, click to go "
+    "there. Zoom to a hand to judge a handshape. Overlay lays each skeleton over the first one of its card. A joint "
+    "that was not tracked is not drawn, and a hand that was not tracked is named."
 )
 
 
@@ -80,9 +80,7 @@ def write_report(
     ]
     footer = _provenance(provenance) if provenance else ""
     text = page(scenes, title=title, header="\n".join(header), footer=footer)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return Path(path)
+    return write_text(path, text)
 
 
 def _badges(badges: Sequence[str]) -> str:
@@ -130,8 +128,6 @@ def _show(value: object) -> str:
 
 
 def _provenance(provenance: Mapping[str, object]) -> str:
-    items = "\n".join(
-        f"<dt>{html.escape(str(name))}</dt><dd>{html.escape(_show(value) if _is_number(value) else str(value))}</dd>"
-        for name, value in provenance.items()
-    )
+    shown = {str(name): _show(value) if isinstance(value, float) else str(value) for name, value in provenance.items()}
+    items = "\n".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in shown.items())
     return f'<h2>Where this comes from</h2>\n<dl class="provenance">\n{items}\n</dl>'

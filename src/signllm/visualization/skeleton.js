@@ -8,6 +8,7 @@ const LEFT_HAND = 2, RIGHT_HAND = 3;
 const SPEEDS = [0.25, 0.5, 1, 1.5, 2];
 const GOLDEN_ANGLE = 137.50776;
 const ROW_HEIGHT = 16; // of one row of tokens, in CSS pixels
+const TAG_ROOM = 24; // kept free under a skeleton for what the picture lacks
 
 const root = document.documentElement;
 window.addEventListener("error", (event) => { root.dataset.error = event.message; });
@@ -37,7 +38,7 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 function readPalette() {
   const style = getComputedStyle(root);
   const read = (name) => style.getPropertyValue(`--${name}`).trim();
-  return { parts: PARTS.map(read), ghost: read("ghost"), surface: read("panel") };
+  return { parts: PARTS.map(read), ghost: read("ghost") };
 }
 
 /** Neighbouring ids get far apart hues; three lightnesses tell ids of similar hue apart. Black text is readable. */

@@ -113,8 +113,7 @@ def scene_views(poses: Sequence[Pose]) -> list[View]:
     boxes = [robust_box(pose) for pose in poses]
     first = boxes[0]
     together = [
-        index == 0
-        or (first is not None and pose.units == poses[0].units and (box is None or _meet(first, box)))
+        index == 0 or (first is not None and pose.units == poses[0].units and (box is None or _meet(first, box)))
         for index, (pose, box) in enumerate(zip(poses, boxes, strict=True))
     ]
     common = _join([box for box, joined in zip(boxes, together, strict=True) if joined])

@@ -15,7 +15,7 @@ import numpy as np
 from signllm.data.formats.npy import npz_members, parse_npy, read_npz
 from signllm.data.formats.raw import RawClip, ReadRequest
 from signllm.models.poses import Pose, PoseError
-from signllm.models.skeletons import get_skeleton
+from signllm.models.skeletons import SKELETON_NAMES, get_skeleton
 
 NAME = ".npz / .npy arrays"
 _NPY_MAGIC = b"\x93NUMPY"
@@ -52,6 +52,8 @@ def _plain(values: Any, source: str, skeleton: str | None, record: dict[str, Any
     skeleton = str(record["skeleton"]) if "skeleton" in record else skeleton
     if skeleton is None:
         raise PoseError(f"{source}: an array {list(values.shape)} does not name its joints; pass skeleton=")
+    if skeleton not in SKELETON_NAMES:
+        raise PoseError(f"{source}: unknown skeleton {skeleton!r}; known are {', '.join(SKELETON_NAMES)}")
     if values.ndim == 2:
         joints = len(get_skeleton(skeleton))
         if values.shape[1] not in (2 * joints, 3 * joints):

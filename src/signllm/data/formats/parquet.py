@@ -3,8 +3,8 @@
 - wide (fingerspelling): a row per frame, columns `frame`, `sequence_id` and `[xyz]_[part]_[i]`; many clips in a file.
 - long (isolated signs): a row per landmark, columns `frame`, `type`, `landmark_index`, `x`, `y`, `z`; one clip a file.
 
-Fractions of the image, about 30 frames per second (no file says). Both list the face first; `holistic_543` has the body
-first. The first frame number is rarely 0, and numbers that are left out are frames without anybody.
+Fractions of the image, about 30 frames per second (no file says). Both list the face first; `holistic_543` has the
+body first. The first frame number is rarely 0, and numbers that are left out are frames without anybody.
 """
 
 from __future__ import annotations

@@ -74,9 +74,9 @@ def to_pose(raw: RawClip, person: Person, skeleton: str | None, fps: float | Non
     joints = raw.values.shape[2]
     if joints != len(get_skeleton(layout)):
         raise PoseError(f"{raw.source}: {layout} has {len(get_skeleton(layout))} joints, got {joints}")
-    confidence = None if raw.confidence is None else raw.confidence[:, slot]
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows float32 becomes infinite, which Pose refuses
         values = raw.values[:, slot].astype(np.float32)
+    confidence = np.ones(values.shape[:2]) if raw.confidence is None else raw.confidence[:, slot]
     pose = Pose(values, confidence, fps, layout, raw.units, raw.source)
     if not pose.joint_mask.any():
         raise PoseError(f"{raw.source}: not one joint was seen in any of the {len(pose)} frames")
@@ -91,14 +91,17 @@ def _person_slot(raw: RawClip, person: Person) -> int:
         return person
     if person not in ("error", "first", "confident"):
         raise PoseError(f"person must be 'error', 'first', 'confident' or a number from 0, got {person!r}")
-    if count == 1 or person == "first":
+    seen = raw.presence.any(axis=0)
+    if seen.sum() <= 1:  # room for more, but nobody else ever in it
+        return int(np.argmax(seen))
+    if person == "first":
         return 0
     if person == "confident":
         weights = raw.presence[..., None] if raw.confidence is None else np.nan_to_num(np.clip(raw.confidence, 0, 1))
         return int(np.argmax(weights.sum(axis=(0, 2))))
     crowded = int((raw.presence.sum(axis=1) > 1).sum())
     raise PoseError(
-        f"{raw.source}: {count} persons ({crowded} of {len(raw.values)} frames have more than one) and no choice "
+        f"{raw.source}: {seen.sum()} persons ({crowded} of {len(raw.values)} frames have more than one) and no choice "
         f"between them; pass person='first', 'confident' or a number from 0 to {count - 1}"
     )
 

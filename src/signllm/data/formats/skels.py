@@ -128,7 +128,8 @@ def _frames_of(tokens: list[bytes], source: str) -> np.ndarray:
     fitting = [width for width in (_LIFTED, _DWPOSE) if len(tokens) % width == 0]
     if not fitting:
         raise PoseError(
-            f"{source}: {len(tokens)} values are not a multiple of {_LIFTED} (150 + counter) or {_DWPOSE} (384 + counter)"
+            f"{source}: {len(tokens)} values are not a multiple of {_LIFTED} (150 + counter) or of {_DWPOSE} "
+            "(384 + counter)"
         )
     try:
         values = np.array(tokens).astype(np.float64)
@@ -177,12 +178,14 @@ def write_skels(
 ) -> None:
     """Write clips as 150 + 1 values a frame, one per line, with `.files`, `.text` and `.gloss` beside them.
 
-    Joints get five decimals; the counter is t / T (`prompt2sign`: (t + 1) / T). All files appear together or not at all.
+    Joints get five decimals; the counter is t / T (`prompt2sign`: (t + 1) / T). No file appears before all are ready.
 
     Args:
         poses: 3-D clips in the layout `openpose50`.
         path: the `.skels` file; the others share its name.
-        names, texts, glosses: one line for each clip; `None`: that file is not written.
+        names: one line for each clip, for `.files`; `None`: that file is not written.
+        texts: likewise for `.text`.
+        glosses: likewise for `.gloss`.
         convention: `progressive` or `prompt2sign`.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ assert FINGERS.stop == THUMB.start  # the groups above cover every channel
 
 @dataclass(frozen=True)
 class SpelledClip:
-    """One clip: its pose, the text, the signer's number, and for each character where it is.
+    """One clip: its pose, the text, the signer (number in the corpus, or seed), and where each character is.
 
     `letter_spans` holds (character, first frame, end frame) in the order of the text; a span ends where the next one
     begins, in the middle of the movement between the two. Frames before and after are the hand's way from and to rest.
@@ -41,8 +42,8 @@ class SpelledClip:
 
 @dataclass
 class _Score:
-    """Key postures `[K, 27]` in the order they are reached, with the seconds at which each is reached and left; `owner`
-    is the number of the character that a key belongs to, -1 for rest."""
+    """Key postures `[K, 27]` in their order, the seconds at which each is reached and left, and the number of the
+    character that it belongs to (`owner`, -1 for rest)."""
 
     keys: np.ndarray
     arrive: np.ndarray
@@ -91,8 +92,8 @@ def render_fingerspelling(
         PoseError: unknown skeleton.
     """
     text = _checked(text)
-    if not fps > 0:
-        raise ValueError(f"fps must be positive, got {fps}")
+    if not (np.isfinite(fps) and fps > 0):
+        raise ValueError(f"fps must be a positive number, got {fps}")
     if dims not in (None, 2, 3):
         raise ValueError(f"dims must be 2, 3 or None, got {dims}")
     rng = np.random.default_rng([seed, signer.seed, 0])
@@ -154,9 +155,9 @@ def _compose(text: str, signer: ProceduralSigner, rng: np.random.Generator) -> _
 def _repeat(
     signer: ProceduralSigner, letter: np.ndarray, before: np.ndarray, drift: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """A letter twice in a row: slide outwards, or open a little and come forward in between. Gives (drift, key between)."""
+    """A letter twice in a row slides outwards, or opens and comes forward in between: (drift, key in between)."""
     if signer.slides_doubles:
-        return drift + [-0.5, 0, 0], None
+        return drift - np.array([0.5, 0, 0]), None
     between = before.copy()
     between[FINGERS] = 0.8 * letter[FINGERS]
     between[WRIST_PATH] += np.array([0, -0.1, 0.35]) * signer.size.palm
@@ -200,8 +201,8 @@ def _letter_spans(text: str, score: _Score, fps: float) -> list[tuple[str, int, 
 class FingerspellingCorpus(Sequence[SpelledClip]):
     """Clips by index: `corpus[i]` depends on the corpus' arguments and `i` alone, not on what was read before.
 
-    Clip i belongs to a split by its index (of ten in a row eight train, one validates, one tests). Signers and texts are
-    divided among the splits, so no signer and no text of one split occurs in another.
+    Clip i belongs to a split by its index (of ten in a row eight train, one validates, one tests). Signers and texts
+    are divided among the splits, so no signer and no text of one split occurs in another.
 
     Args:
         seed: of signers, texts and clips.
@@ -241,7 +242,7 @@ class FingerspellingCorpus(Sequence[SpelledClip]):
         return self.num_clips
 
     def __getitem__(self, index: int) -> SpelledClip:  # type: ignore[override]
-        index = range(self.num_clips)[index]
+        index = range(self.num_clips)[operator.index(index)]
         rng = np.random.default_rng([self.seed, 1, index])
         split = self.split_of(index) if self.can_split else None
         signer = int(rng.choice(self._signers_of(split)))

@@ -1,4 +1,4 @@
-"""From movements to a `Pose`: build the body once in 3-D, then show it as any skeleton, in 3-D or through the camera."""
+"""From movements to a `Pose`: build the body once in 3-D, then show it as any skeleton, in 3-D or by the camera."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def render(
     values = _gather(view, columns, (lambda part: part) if dims == 3 else scene.project)
     metres = view["body"] - view["body"][:, BODY_JOINTS.index("mid_hip"), None]
     values[:, columns.world[0]] = metres[:, columns.world[1], :dims]
-    confidence = None
+    confidence = np.ones(values.shape[:2], dtype=np.float32)
     if noise:
         confidence = _track(signer, view, values, columns, fps, np.random.default_rng([*seeds, 2]))
     units = "metres" if dims == 3 else "pixels"
@@ -152,7 +152,7 @@ def _build(
         "right": attach_hand(body, "right", points[:-1]),
         "left": attach_hand(body, "left", np.broadcast_to(points[-1] * _MIRROR, points[:-1].shape)),
     }
-    mouth = np.abs(sway(rng, times, 1, fastest_hz=2.5)) * np.float32(signer.mouthing)
+    mouth = sway(rng, times, 1, fastest_hz=1.5) ** 2 * np.float32(0.5 * signer.mouthing)
     brows = sway(rng, times, 1) * np.float32(0.002)
     lift = brows * columns.brows - mouth * columns.jaw
     face = np.repeat(columns.face_rest[None], len(times), axis=0)

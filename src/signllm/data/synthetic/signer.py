@@ -39,7 +39,7 @@ class ProceduralSigner:
         resting_hand: `[24]` degrees of a hand at rest.
         elbow: `[3]` direction in which the right elbow points.
         sway: factor on the movement of trunk and head.
-        mouthing: how far the mouth moves, in metres.
+        mouthing: how far the mouth opens, in metres.
         camera, tracker: how this signer is recorded.
     """
 
@@ -108,7 +108,7 @@ def _draw_tracker(rng: np.random.Generator) -> TrackerHabits:
     return TrackerHabits(
         jitter=0.005 * float(np.exp(0.3 * rng.normal())),
         memory=rng.uniform(0.4, 0.75),
-        loss_rate=0.15 * float(np.exp(0.7 * rng.normal())),
+        loss_rate=0.3 * float(np.exp(0.8 * rng.normal())),
         fast_loss=rng.uniform(0.1, 0.5),
         loss_seconds=rng.uniform(0.08, 0.35),
         resting_seen=float(rng.beta(0.8, 1.5)),

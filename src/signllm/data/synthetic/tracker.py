@@ -30,7 +30,7 @@ class Camera:
 
     def project(self, view: np.ndarray) -> np.ndarray:
         """Camera axes `[..., 3]` -> pixels `[..., 2]`."""
-        return view[..., :2] * (self.focal / (self.distance + view[..., 2:])) + np.float32(self.center)
+        return view[..., :2] * (self.focal / (self.distance + view[..., 2:])) + np.array(self.center, dtype=np.float32)
 
     @property
     def pixels_per_metre(self) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect
+
 import numpy as np
 
-# Rough weights of word parts as English likes them, set down by hand. A word is 1 to 4 syllables of onset, vowel, coda.
+# Rough weights of word parts as English likes them, set down by hand. A syllable is an onset, a vowel and a coda.
 _ONSETS = {
     **{"b": 5, "c": 5, "d": 5, "f": 4, "g": 3, "h": 5, "j": 2, "k": 2, "l": 5, "m": 5, "n": 4, "p": 5, "qu": 1},
     **{"r": 5, "s": 7, "t": 7, "v": 2, "w": 4, "x": 0.5, "y": 1.5, "z": 1, "": 6},
@@ -31,9 +33,10 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _DIGITS = "0123456789"
 
 
-def _table(weights: dict[str, float]) -> tuple[list[str], np.ndarray]:
+def _table(weights: dict[str, float]) -> tuple[list[str], list[float]]:
+    """The parts, and where on a wheel of circumference 1 each but the first begins."""
     shares = np.array(list(weights.values()), dtype=float)
-    return list(weights), np.cumsum(shares / shares.sum())
+    return list(weights), np.cumsum(shares / shares.sum())[:-1].tolist()
 
 
 _PARTS = [_table(weights) for weights in (_ONSETS, _VOWELS, _CODAS)]
@@ -41,12 +44,11 @@ _PARTS = [_table(weights) for weights in (_ONSETS, _VOWELS, _CODAS)]
 
 def pseudo_word(rng: np.random.Generator) -> str:
     """A pronounceable word that most likely does not exist, 1 to 4 syllables."""
-    syllables = int(np.searchsorted([0.25, 0.75, 0.95], rng.random())) + 1
-    rolls = rng.random((syllables, 3))
-    parts = [
-        choices[int(np.searchsorted(shares, roll))] for row in rolls for (choices, shares), roll in zip(_PARTS, row)
-    ]  # noqa: B905 -- both are the three parts
-    return "".join(parts)
+    syllables = bisect([0.25, 0.75, 0.95], rng.random()) + 1
+    spots = rng.random((syllables, 3)).tolist()
+    return "".join(
+        parts[bisect(shares, spot)] for row in spots for (parts, shares), spot in zip(_PARTS, row, strict=True)
+    )
 
 
 def _characters(rng: np.random.Generator, alphabet: str, low: int, high: int) -> str:
@@ -54,8 +56,8 @@ def _characters(rng: np.random.Generator, alphabet: str, low: int, high: int) ->
 
 
 def pseudo_text(rng: np.random.Generator, characters: str) -> str:
-    """A text as people spell them: mostly a word; else two words, letters, a number, a phone number, an address, a link
-    or any mixture of `characters` that has no space at its ends."""
+    """A text as people spell them: mostly a word; else two words, letters, a number, a phone number, an address, a
+    link, or any mixture of `characters` but the space."""
     kind = rng.random()
     if kind < 0.60:
         return pseudo_word(rng)
@@ -66,9 +68,8 @@ def pseudo_text(rng: np.random.Generator, characters: str) -> str:
     if kind < 0.87:
         return _characters(rng, _DIGITS, 2, 6)
     if kind < 0.90:
-        return (
-            f"+{_characters(rng, _DIGITS, 1, 2)}-{_characters(rng, _DIGITS, 3, 3)}-{_characters(rng, _DIGITS, 4, 4)}"
-        )
+        country, prefix, number = (_characters(rng, _DIGITS, length, length) for length in (2, 3, 4))
+        return f"+{country}-{prefix}-{number}"
     if kind < 0.93:
         return f"{_characters(rng, _DIGITS, 1, 4)} {pseudo_word(rng)} {('st', 'road', 'ave')[rng.integers(3)]}"
     if kind < 0.96:
