@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from transformers import TrainingArguments, set_seed
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
@@ -124,6 +125,8 @@ def main(argv: list[str] | None = None) -> dict:
         return {}
 
     # ---- results ----------------------------------------------------------------------------------------------------
+    unset_hf_deepspeed_config()  # one process goes on alone: with ZeRO-3 still set, loading would wait for the others
+    (output / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody should have to load
     model = SignVQModel.from_pretrained(output)
     SignVQTokenizer.from_codec(model).save_pretrained(output, save_codec=False)
     test = splits["test"] if len(splits["test"]) else splits["validation"]

@@ -80,9 +80,7 @@ def dwpose_old_folder(folder: Path, frames: list[list[dict[str, np.ndarray]]]) -
     """The same in the older arrangement, where `body_scores` points into everybody's bodies."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, people in enumerate(frames, start=1):
-        order = [
-            np.where(person["body_scores"] < 0, -1, np.arange(18.0) + 18 * k) for k, person in enumerate(people)
-        ]
+        order = [np.where(person["body_scores"] < 0, -1, np.arange(18.0) + 18 * k) for k, person in enumerate(people)]
         np.savez(
             folder / f"{number:08d}.npz",
             bodies=np.concatenate([person["body_keypoints"] for person in people]),
@@ -180,5 +178,7 @@ def pose_0_1(path: Path, pose: Pose) -> Path:
     reader = BufferReader(data)
     PoseHeader.read(reader)
     counters = struct.pack("<HHH", int(pose.fps), len(pose), 1)
-    path.write_bytes(struct.pack("<f", 0.1) + data[4 : reader.read_offset] + counters + data[reader.read_offset + 10 :])
+    path.write_bytes(
+        struct.pack("<f", 0.1) + data[4 : reader.read_offset] + counters + data[reader.read_offset + 10 :]
+    )
     return path

@@ -74,20 +74,21 @@ def test_pose_file_has_the_names_that_pose_format_knows(tmp_path):
 def test_failed_writing_leaves_what_was_there(tmp_path):
     path = tmp_path / "clip.skels"
     path.write_text("old")
-    with pytest.raises(PoseError, match="openpose50 in 3-D, got sts56 in 2-D; use convert_pose"):
+    with pytest.raises(PoseError, match=r"openpose50 in 3-D, got sts56 in 2-D; use convert_pose"):
         write_pose(make_pose("sts56"), path)
-    with pytest.raises(PoseError, match="cannot write '.csv'"):
+    with pytest.raises(PoseError, match=r"cannot write '.csv'"):
         write_pose(make_pose(), tmp_path / "clip.csv")
-    with pytest.raises(PoseError, match="cannot be written"):
+    with pytest.raises(PoseError, match=r"cannot be written"):
         write_pose(make_pose(), tmp_path / "nowhere" / "clip.npz")
     pose = make_pose("openpose50")
-    with pytest.raises(PoseError, match="needs one line for each of 1 clips, got 2"):
+    with pytest.raises(PoseError, match=r"needs one line for each of 1 clips, got 2"):
         write_skels([pose], path, names=["a", "b"])
-    with pytest.raises(PoseError, match="needs one line"):
+    with pytest.raises(PoseError, match=r"needs one line"):
         write_skels([pose], path, texts=["two\nlines"])
-    with pytest.raises(PoseError, match="sts56 has 56 joints, got 42"):
+    with pytest.raises(PoseError, match=r"sts56 has 56 joints, got 42"):
         write_pose(make_pose("asl42").replace(skeleton="sts56"), tmp_path / "clip.npz")
-    assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == ["clip.skels"]
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["clip.skels"]
 
 
 def test_interrupted_writing_leaves_what_was_there(tmp_path, monkeypatch):
@@ -102,4 +103,5 @@ def test_interrupted_writing_leaves_what_was_there(tmp_path, monkeypatch):
     monkeypatch.setattr(np, "savez_compressed", fail)
     with pytest.raises(KeyboardInterrupt):
         write_pose(make_pose(seed=1), path)
-    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1

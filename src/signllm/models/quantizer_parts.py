@@ -121,6 +121,17 @@ def pass_gradient_and_pull(
     return (passed if estimator == "straight_through" else pass_gradient(rows, z, estimator)), loss
 
 
+def _rotate(rows: Tensor, z: Tensor) -> Tensor:
+    """z = |q|/|x| (x - 2 (x.w) w + 2 (x.u) v), u = x/|x|, v = q/|q|, w = (u + v)/|u + v|; all but x held constant."""
+    with torch.no_grad():
+        length = rows.norm(dim=1, keepdim=True)
+        u, v = F.normalize(rows, dim=1), F.normalize(z, dim=1)
+        w = F.normalize(u + v, dim=1, eps=1e-6)  # opposite vectors: w vanishes, a reflection along v remains
+        scale = torch.where(length > 1e-12, z.norm(dim=1, keepdim=True) / length, 1.0)
+    along_w, along_u = (rows * w).sum(dim=1, keepdim=True), (rows * u).sum(dim=1, keepdim=True)
+    return scale * (rows - 2.0 * along_w * w + 2.0 * along_u * v)
+
+
 # ---- statistics, random rows, k-means ----
 
 

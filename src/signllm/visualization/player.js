@@ -384,9 +384,17 @@ const keys = {
 };
 const turnKeys = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1] };
 
+function isOnScreen({ timeline }) {
+  const box = timeline.getBoundingClientRect();
+  return box.top > 0 && box.top < window.innerHeight;
+}
+
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("select, a")) return;
   if (event.key === " " && event.target.closest("button")) return; // the button does its own thing
+  const inScene = players.length === 1 || event.target.closest(".scene");
+  if (["Home", "End"].includes(event.key) && !inScene) return; // they scroll the page
+  if (!isOnScreen(current)) current = players.find(isOnScreen) || current;
   const turn = event.shiftKey && turnKeys[event.key];
   const action = turn ? () => current.turnBy(...turn) : keys[event.key];
   if (!action) return;

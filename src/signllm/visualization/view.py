@@ -26,6 +26,7 @@ PART_COLORS = {
 # Legs hang far below the picture of a seated or cropped signer and say nothing: they never widen the window.
 _LEGS = re.compile(r"knee|ankle|heel|foot|toe")
 _MARGIN = 0.06  # of the window's size, left free on every side
+_EXPLODED = 5.0  # times the first clip's size: no camera's picture of the same signing differs that much
 _LARGEST_SHARE = 1.5  # a window shared by several clips is at most this many times that of the first
 
 
@@ -113,7 +114,7 @@ def scene_views(poses: Sequence[Pose]) -> list[View]:
     boxes = [robust_box(pose) for pose in poses]
     first = boxes[0]
     together = [
-        index == 0 or (first is not None and pose.units == poses[0].units and (box is None or _meet(first, box)))
+        index == 0 or (first is not None and pose.units == poses[0].units and (box is None or _belongs_to(first, box)))
         for index, (pose, box) in enumerate(zip(poses, boxes, strict=True))
     ]
     common = _join([box for box, joined in zip(boxes, together, strict=True) if joined])
@@ -123,12 +124,13 @@ def scene_views(poses: Sequence[Pose]) -> list[View]:
     ]
 
 
-def _meet(first: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> bool:
-    """Whether at least half of the smaller of two boxes lies in the other one (in x and in y)."""
-    low = np.maximum(first[0][:2], other[0][:2])
-    high = np.minimum(first[1][:2], other[1][:2])
-    smaller = np.minimum(first[1][:2] - first[0][:2], other[1][:2] - other[0][:2])
-    return bool((high - low >= 0.5 * smaller).all())
+def _belongs_to(first: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Whether the other box belongs to the first: its middle lies there (that of another video seldom does), or it is
+    so much larger that only a broken reconstruction explains it."""
+    middle = (other[0] + other[1])[:2] / 2
+    inside = ((first[0][:2] <= middle) & (middle <= first[1][:2])).all()
+    exploded = ((other[1] - other[0])[:2] > _EXPLODED * (first[1] - first[0])[:2]).all()
+    return bool(inside or exploded)
 
 
 def _join(boxes: list[tuple[np.ndarray, np.ndarray] | None]) -> tuple[np.ndarray, np.ndarray] | None:
