@@ -45,7 +45,7 @@ class DataArguments:
     person: str = field(
         default="error", metadata={"help": "who to take where a file shows several: error, first, confident or a number"}
     )
-    num_clips: int = field(default=2000, metadata={"help": "procedural only: clips to train on"})
+    num_clips: int = field(default=2000, metadata={"help": "procedural only: clips in all, split 80/10/10"})
     split_seed: int = field(default=0, metadata={"help": "splits 80/10/10 by clip depend on it and on clip names alone"})
     window: int = field(default=64, metadata={"help": "frames of a training window; shorter clips are padded and masked"})
     decay_at: int | None = field(default=None, metadata={"help": "step from which the learning rate is reduced"})

@@ -74,6 +74,26 @@ def test_pose_0_0_keeps_everybody_and_pose_format_agrees_on_the_first(tmp_path):
     assert first.fps == 24
 
 
+def test_pose_0_2_with_two_persons(tmp_path):
+    from pose_format import Pose as PoseFormat
+
+    one, two = make_pose("asl42", seed=1, missing=0), make_pose("asl42", seed=2, missing=0)
+    write_pose(one, tmp_path / "clip.pose")
+    theirs = PoseFormat.read((tmp_path / "clip.pose").read_bytes())
+    theirs.body.data = np.ma.masked_array(np.stack([one.values, two.values], axis=1))
+    theirs.body.confidence = np.stack([one.confidence * 0.5, two.confidence], axis=1)
+    with (tmp_path / "clip.pose").open("wb") as stream:
+        theirs.write(stream)
+    with pytest.raises(PoseError, match=r"2 persons \(5 of 5 frames"):
+        read_pose(tmp_path / "clip.pose")
+    assert np.array_equal(read_pose(tmp_path / "clip.pose", person="first").values, one.values)
+    assert same(read_pose(tmp_path / "clip.pose", person="confident"), two)
+    theirs.body.confidence[:, 0] = 0  # room for two, but only the second is ever seen
+    with (tmp_path / "clip.pose").open("wb") as stream:
+        theirs.write(stream)
+    assert same(read_pose(tmp_path / "clip.pose"), two)
+
+
 def test_pose_joints_are_told_by_name_not_by_place(tmp_path):
     from pose_format import Pose as PoseFormat
 
@@ -221,17 +241,22 @@ def test_wide_parquet_by_sequence(tmp_path):
         read_pose(path, clip="x")
 
 
-def test_wide_parquet_reads_only_the_columns_of_the_wanted_joints(tmp_path, monkeypatch):
+def test_wide_parquet_reads_only_the_columns_and_row_groups_that_it_needs(tmp_path, monkeypatch):
     import pyarrow.parquet as pq
 
-    asked, read_table = [], pq.read_table
-    monkeypatch.setattr(pq, "read_table", lambda *a, **kw: asked.append(len(kw["columns"])) or read_table(*a, **kw))
-    values = holistic(4)
-    path = wide_parquet(tmp_path / "file.parquet", {5: values})
+    asked, read_row_groups = [], pq.ParquetFile.read_row_groups
+
+    def spy(file, groups, columns):
+        asked.append((groups, len(columns)))
+        return read_row_groups(file, groups, columns=columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", spy)
+    values = holistic(9)
+    path = wide_parquet(tmp_path / "file.parquet", {1: holistic(5), 5: values, 6: holistic(20)}, row_group_size=4)
     pose = read_pose(path, clip="5", skeleton="asl42")
     assert np.array_equal(pose.values, values[:, 501:, :2], equal_nan=True)
-    assert asked == [1 + 2 * 42]
-    assert read_pose(path, clip="5", skeleton="sts56").values.shape == (4, 56, 2)  # its neck is derived: reads all
+    assert asked == [([1, 2, 3], 1 + 2 * 42)]
+    assert read_pose(path, clip="5", skeleton="sts56").values.shape == (9, 56, 2)  # its neck is derived: reads all
 
 
 def test_wide_parquet_of_selected_columns(tmp_path):

@@ -134,6 +134,7 @@ def test_gradient_reaches_the_input(variant):
 
 
 def test_resume_continues_exactly(variant):
+    """Nothing starts anew, and random choices go on where they were."""
     straight = make(variant)
     train(straight, 3)
     resumed = make(variant)
@@ -144,24 +145,6 @@ def test_resume_continues_exactly(variant):
     again = train(resumed, 3, first=3)
     assert all(torch.equal(one, other) for one, other in zip(continued, again, strict=True))
     assert_same_state(straight.state_dict(), resumed.state_dict())
-
-
-def test_a_loaded_quantizer_is_not_started_anew(variant):
-    quantizer = make(variant)
-    train(quantizer, 1)
-    loaded = make(variant)
-    loaded.load_state_dict(quantizer.state_dict())
-    x = latents(seed=5) + 100.0  # a new start would move every code there
-    before = copy.deepcopy(loaded.state_dict())
-    loaded.train()(x.requires_grad_())
-    after = loaded.state_dict()
-    for name in before:
-        if name.endswith("codebook") and "ema_reset" not in variant and "random" not in variant:
-            kept = (before[name] - after[name]).norm(dim=1) < before[name].norm(dim=1) + 3.0
-            assert kept.any(), name
-        if name.endswith("initialised"):
-            assert before[name]
-            assert after[name]
 
 
 def test_bfloat16_autocast_gives_the_codes_of_float32(trained):
@@ -267,7 +250,7 @@ def test_random_choices_leave_torchs_generator_alone():
 
 class TestRefusals:
     def test_unknown_name(self):
-        with pytest.raises(ValueError, match="one of ema_reset, ema, .*got 'vq'"):
+        with pytest.raises(ValueError, match=r"one of ema_reset, ema, .*got 'vq'"):
             build_quantizer("vq", 8, 16)
 
     def test_unknown_option_names_the_known(self):

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from signllm.data.io import find_poses, read_pose
+from signllm.data.synthetic.fingerspelling import FingerspellingCorpus
 from signllm.models.pose_preparation import PosePreparation, PreparedPose, pad_batch
 from signllm.models.poses import Pose, PoseError
 
@@ -81,18 +82,17 @@ def load_folder(
 def load_procedural(
     prepare: PosePreparation, dims: int, *, num_clips: int, seed: int = 0, fps: float = 25.0
 ) -> dict[str, ClipSet]:
-    """Fingerspelled words of the procedural signer: `num_clips` to train on, a tenth each to validate and to test.
+    """Fingerspelled words of the procedural signer: `num_clips` in all, 80/10/10 to train, validate and test on.
 
-    Signers of the three splits are different people.
+    Signers and words of the three splits are different ones.
     """
-    from signllm.data.synthetic.fingerspelling import FingerspellingCorpus
-
+    corpus = FingerspellingCorpus(seed=seed, skeleton=prepare.skeleton, fps=fps, num_clips=num_clips, dims=dims)
     sets = {name: ClipSet() for name in SPLITS}
-    for name, count in zip(SPLITS, (num_clips, max(8, num_clips // 10), max(8, num_clips // 10)), strict=True):
-        corpus = FingerspellingCorpus(seed=seed, skeleton=prepare.skeleton, fps=fps).split(name)
-        for index in tqdm(range(count), desc=f"rendering {name}", unit="clip", disable=count < 500):
-            clip = corpus[index]
-            sets[name].add(f"procedural/{name}/{index:05d}-{clip.text}", clip.pose, prepare, dims)
+    for name, clips in sets.items():
+        split = corpus.split(name)
+        for index in tqdm(range(len(split)), desc=f"rendering {name}", unit="clip", disable=len(split) < 500):
+            clip = split[index]
+            clips.add(f"procedural/{name}/{index:05d}-{clip.text}", clip.pose, prepare, dims)
     return sets
 
 

@@ -15,7 +15,8 @@ class SignVQConfig(PreTrainedConfig):
 
     Poses:
         skeleton: layout the codec works in. num_coordinates: 2 or 3; None: the layout's own.
-        fps: clips are resampled to this rate. center, scale, max_gap_s, default_scale: see `PosePreparation`.
+        fps: clips are resampled to this rate. center, scale, max_gap_s, default_scale,
+            min_confidence: see `PosePreparation`.
 
     Architecture:
         hidden_size: channels of every convolution. depth: number of stride-2 stages; one code covers 2^depth frames
@@ -41,6 +42,7 @@ class SignVQConfig(PreTrainedConfig):
     scale: str = "median_shoulders"
     max_gap_s: float | None = None
     default_scale: float | None = None
+    min_confidence: float = 0.3
 
     hidden_size: int = 512
     depth: int = 3
@@ -72,7 +74,13 @@ class SignVQConfig(PreTrainedConfig):
     @property
     def preparation(self) -> PosePreparation:
         return PosePreparation(
-            self.skeleton, self.fps, self.center, self.scale, self.max_gap_s, self.default_scale
+            self.skeleton,
+            self.fps,
+            self.center,
+            self.scale,
+            self.max_gap_s,
+            self.default_scale,
+            self.min_confidence,
         )
 
     @property

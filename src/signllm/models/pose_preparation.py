@@ -56,6 +56,7 @@ class PosePreparation:
         max_gap_s: longest gap in seconds that is interpolated; None fills all, as the source does; 0 none.
         default_scale: unit for clips that never show the shoulders (or hands): the training set's median, in the
             reader's units. None: such clips are refused.
+        min_confidence: joints seen with less confidence count as missing.
     """
 
     skeleton: str
@@ -64,6 +65,7 @@ class PosePreparation:
     scale: str = "median_shoulders"
     max_gap_s: float | None = None
     default_scale: float | None = None
+    min_confidence: float = 0.0
 
     def __post_init__(self) -> None:
         if self.center not in CENTERS:
@@ -84,8 +86,12 @@ class PosePreparation:
         skeleton = get_skeleton(self.skeleton)
         pose = convert_pose(pose, self.skeleton, dims=dims)
         values, mask = split_missing(torch.from_numpy(pose.values), torch.from_numpy(pose.confidence))
+        mask = mask & torch.from_numpy(pose.confidence >= self.min_confidence)
         if not mask.any():
-            raise PoseError(f"{where}no joint of {self.skeleton} is visible in the whole clip (all NaN)")
+            raise PoseError(
+                f"{where}no joint of {self.skeleton} is visible in the whole clip (all NaN, or below min_confidence="
+                f"{self.min_confidence:g})"
+            )
         if self.fps is not None:
             values, mask = resample(values, mask, pose.fps, self.fps)
         fps = self.fps or pose.fps

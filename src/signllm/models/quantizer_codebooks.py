@@ -88,7 +88,7 @@ class EMACodebook(nn.Module):
         for name, old in before.items():
             new = self._buffers[name]
             if new is not None and new.dtype != old.dtype:
-                self._buffers[name] = torch.empty_like(old, device=new.device) if old.is_meta else old.to(new.device)
+                self._buffers[name] = old.to(new.device)
         return self
 
     def table(self) -> Tensor:
@@ -230,7 +230,7 @@ class ResidualVQ(nn.Module):
         wants_gradient = torch.is_grad_enabled() and rows.requires_grad
         tables = [level.table() for level in levels]
         found = search_codes(rows, tables, with_sums=update, with_residuals=wants_gradient)
-        scale = 1.0 / (max(rows_per_process, 1.0) * self.dim * len(levels))
+        scale = 1.0 / (rows_per_process * self.dim * len(levels))
         z, loss = found.z, found.squared_error.sum() * scale
         if found.residuals is not None:
             z, loss = pass_gradient_and_pull(rows, z, loss, found.residuals, scale, self.gradient_estimator)
@@ -270,8 +270,6 @@ class ResidualVQ(nn.Module):
     @staticmethod
     def _update(levels: list[nn.Module], hits: Tensor, sums: Tensor, rows: Tensor, codes: Tensor) -> Tensor:
         restarted = torch.zeros(len(levels), device=rows.device)
-        if hits[0].sum() == 0:
-            return restarted
         # From the last level to the first: a restart at level i takes what levels < i left over, by the codes that
         # they had when the batch was quantized.
         for index in reversed(range(len(levels))):

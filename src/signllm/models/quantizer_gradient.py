@@ -33,7 +33,7 @@ def quantize_with_table(
     fixed = chosen.detach()
     to_codes = F.mse_loss(chosen, rows.detach(), reduction="sum")
     to_rows = F.mse_loss(rows, fixed, reduction="sum")
-    loss = (to_codes + commitment * to_rows) / (max(rows_per_process, 1.0) * rows.shape[1])
+    loss = (to_codes + commitment * to_rows) / (rows_per_process * rows.shape[1])
     hits = count_codes(codes[:, None], len(table))
     if update:
         all_reduce_sum(hits)

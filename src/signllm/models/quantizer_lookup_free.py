@@ -138,7 +138,7 @@ class LFQ(nn.Module):
             all_reduce_sum(hits)
         loss = self._entropy_loss(rows, rows_per_process, update)
         if self.commitment > 0:
-            error = F.mse_loss(rows, chosen, reduction="sum") / (max(rows_per_process, 1.0) * self.dim)
+            error = F.mse_loss(rows, chosen, reduction="sum") / (rows_per_process * self.dim)
             loss = loss + self.commitment * error
         return RowsQuantized(pass_gradient(rows, chosen), codes, loss, usage_stats(hits))
 
@@ -153,15 +153,15 @@ class LFQ(nn.Module):
     def _entropy_loss(self, rows: Tensor, rows_per_process: float, update: bool) -> Tensor:
         logits = 4.0 * self.inverse_temperature * self.scale * rows  # log-odds of + against -
         size = logits.abs()
-        each = (F.softplus(-size) + size * torch.sigmoid(-size)).sum() / max(rows_per_process, 1.0)
+        each = (F.softplus(-size) + size * torch.sigmoid(-size)).sum() / rows_per_process
         half = self.dim // 2
         high, low = _product_distribution(logits[:, :half]), _product_distribution(logits[:, half:])
         sums = high.t() @ low  # [2^half, 2^(b - half)]: flattened, the sum of p(c|x) over the rows
-        shares = sums / max(rows_per_process, 1.0)
+        shares = sums / rows_per_process
         if update:
             # The value of all processes; the gradient of one, on the scale that DDP's average expects.
             total = all_reduce_sum(sums.detach().clone())
-            shares = total / total.sum().clamp(min=1.0) + (shares - shares.detach())
+            shares = total / total.sum() + (shares - shares.detach())
         together = -(shares * shares.clamp(min=SMALLEST_SHARE).log()).sum()
         return each - self.gamma * together
 

@@ -110,8 +110,9 @@ class Quantizer(nn.Module):
             rows = rows.float()
             if self.project_in is not None:
                 rows = self.project_in(rows)
-            rows_per_process = _rows_per_process(rows, update)
-            z, codes, loss, stats = self.core(rows, rows_per_process, num_quantizers, update)
+            count = _rows_per_process(rows, update)
+            # Without a valid row anywhere there is nothing to learn, and sums of nothing to divide.
+            z, codes, loss, stats = self.core(rows, count or 1.0, num_quantizers, update and count > 0)
             if self.project_out is not None:
                 z = self.project_out(z)
         z = _fill(z.to(x.dtype), places, x.shape[:2])

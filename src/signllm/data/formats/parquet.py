@@ -9,6 +9,8 @@ body first. The first frame number is rarely 0, and numbers that are left out ar
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +28,21 @@ _COLUMN_SUFFIXES = tuple(f"{part}_{i}" for part, (_, size) in _PARTS.items() for
 
 
 def clips(path: Path) -> list[str | None]:
-    columns = _columns(path)
-    return list(_sequence_ids(path)) if "sequence_id" in columns else [None]
+    return list(_sequences(path).names) if "sequence_id" in _columns(path) else [None]
 
 
 def read(path: Path, request: ReadRequest) -> RawClip:
     columns = _columns(path)
+    if request.clip is not None and "sequence_id" not in columns:
+        raise PoseError(f"{path}: holds one clip without a name; leave clip= out")
+    source = str(path) if request.clip is None else f"{path}#{request.clip}"
     if columns.issuperset(_LONG_COLUMNS):
-        if request.clip is not None:
-            raise PoseError(f"{path}: holds one clip without a name; leave clip= out")
-        values, source, skeleton = _read_long(path), str(path), "holistic_543"
+        values, skeleton = _read_long(path), "holistic_543"
     elif "frame" in columns and any(f"x_{suffix}" in columns for suffix in _COLUMN_SUFFIXES):
-        source = str(path) if request.clip is None else f"{path}#{request.clip}"
         values, skeleton = _read_wide(path, request, columns, source)
     else:
-        raise PoseError(
-            f"{path}: a Parquet file, but without landmark columns (it has {', '.join(sorted(columns)[:6])})"
-        )
+        held = ", ".join(sorted(columns)[:6])
+        raise PoseError(f"{path}: a Parquet file, but without landmark columns (it has {held})")
     return RawClip(values[:, None], None, skeleton, FPS, "normalized", source)
 
 
@@ -52,18 +52,32 @@ def _columns(path: Path) -> set[str]:
     return set(pyarrow.parquet.read_schema(path).names)
 
 
-def _sequence_ids(path: Path) -> list[str]:
+@dataclass(frozen=True)
+class _Sequences:
+    """The clips of a wide file: their ids in file order, and for each row which of them it belongs to."""
+
+    names: list[str]
+    of_row: np.ndarray
+
+
+def _sequences(path: Path) -> _Sequences:
+    state = path.stat()
+    return _sequences_of_version(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=8)  # the clips of a file are asked for one by one
+def _sequences_of_version(path: Path, _modified_ns: int, _size: int) -> _Sequences:
     import pyarrow.parquet
 
-    return [
-        str(i) for i in pyarrow.parquet.read_table(path, columns=["sequence_id"])["sequence_id"].unique().to_pylist()
-    ]
+    column = pyarrow.parquet.read_table(path, columns=["sequence_id"])["sequence_id"]
+    encoded = column.combine_chunks().dictionary_encode()
+    return _Sequences(
+        [str(name) for name in encoded.dictionary.to_pylist()], encoded.indices.to_numpy(zero_copy_only=False)
+    )
 
 
 def _read_wide(path: Path, request: ReadRequest, columns: set[str], source: str) -> tuple[np.ndarray, str]:
     """`[T, J, C]` and its layout: the wanted one if its joints are all in the file, else the whole holistic body."""
-    import pyarrow.parquet
-
     holistic = get_skeleton("holistic_543")
     wanted = holistic if request.skeleton is None else get_skeleton(request.skeleton)
     if not all(holistic.has(joint) for joint in wanted.joints):
@@ -76,37 +90,43 @@ def _read_wide(path: Path, request: ReadRequest, columns: set[str], source: str)
             f"{path}: {len(absent)} of {len(names)} columns of {wanted.name} are not in the file, for example "
             f"{', '.join(absent[:3])}; pass skeleton=, for example 'asl42' if it holds the hands"
         )
-    filters = _sequence_filter(path, request.clip, columns)
-    table = pyarrow.parquet.read_table(path, columns=["frame", *names], filters=filters)
+    rows = _rows_of(path, request.clip) if "sequence_id" in columns else None
+    table = _read_rows(path, ["frame", *names], rows)
     if not len(table):
-        known = ", ".join(_sequence_ids(path)[:5]) or "none"
-        raise PoseError(f"{path}: no sequence {request.clip!r}; it has {known}" if filters else f"{path}: no rows")
-    rows = np.stack([table[name].to_numpy() for name in names]).reshape(wanted.dims, len(wanted), len(table))
+        raise PoseError(f"{source}: no rows")
+    numbers = np.stack([table[name].to_numpy() for name in names]).reshape(wanted.dims, len(wanted), len(table))
     slots, length = frame_slots(_whole_numbers(table, "frame", source), source)
     if len(np.unique(slots)) != len(slots):
         raise PoseError(f"{source}: two rows have the same frame number")
     values = np.full((length, len(wanted), wanted.dims), np.nan, dtype=np.float32)
-    values[slots] = rows.transpose(2, 1, 0)
+    values[slots] = numbers.transpose(2, 1, 0)
     return values, wanted.name
 
 
-def _sequence_filter(path: Path, clip: str | None, columns: set[str]) -> list[tuple[str, str, Any]] | None:
-    import pyarrow
+def _rows_of(path: Path, clip: str | None) -> np.ndarray:
+    sequences = _sequences(path)
+    known = ", ".join(sequences.names[:5]) or "none"
+    if clip is None and len(sequences.names) != 1:
+        raise PoseError(f"{path}: {len(sequences.names)} sequences; pass clip=, one of {known}")
+    clip = sequences.names[0] if clip is None else clip
+    if clip not in sequences.names:
+        raise PoseError(f"{path}: no sequence {clip!r}; it has {known}")
+    return np.flatnonzero(sequences.of_row == sequences.names.index(clip))
+
+
+def _read_rows(path: Path, columns: list[str], rows: np.ndarray | None) -> Any:
+    """Table of the columns in the rows (`None`: all), from those row groups alone that hold any of them."""
     import pyarrow.parquet
 
-    if "sequence_id" not in columns:
-        if clip is not None:
-            raise PoseError(f"{path}: holds one clip without a name; leave clip= out")
-        return None
-    ids = _sequence_ids(path) if clip is None else []
-    if clip is None and len(ids) != 1:
-        raise PoseError(f"{path}: {len(ids)} sequences; pass clip=, one of {', '.join(ids[:5])}")
-    clip = ids[0] if clip is None else clip
-    if not pyarrow.types.is_integer(pyarrow.parquet.read_schema(path).field("sequence_id").type):
-        return [("sequence_id", "==", clip)]
-    if not clip.isdecimal():
-        raise PoseError(f"{path}: no sequence {clip!r}; it has {', '.join(_sequence_ids(path)[:5])}")
-    return [("sequence_id", "==", int(clip))]
+    file = pyarrow.parquet.ParquetFile(path)
+    if rows is None:
+        return file.read(columns=columns)
+    starts = np.cumsum([0, *(file.metadata.row_group(g).num_rows for g in range(file.num_row_groups))])
+    group_of_row = np.searchsorted(starts, rows, side="right") - 1
+    groups, place = np.unique(group_of_row, return_inverse=True)
+    sizes = starts[groups + 1] - starts[groups]
+    rows_in_table = rows - starts[group_of_row] + (np.cumsum(sizes) - sizes)[place]
+    return file.read_row_groups(groups.tolist(), columns=columns).take(rows_in_table)
 
 
 def _whole_numbers(table: Any, column: str, source: str) -> np.ndarray:
