@@ -45,6 +45,10 @@ class DataArguments:
     person: str = field(
         default="error", metadata={"help": "who to take where a file shows several: error, first, confident or a number"}
     )
+    image_size: list[int] | None = field(
+        default=None,
+        metadata={"help": "width and height of the videos, where coordinates are fractions of them (DWPose, Kaggle)"},
+    )
     num_clips: int = field(default=2000, metadata={"help": "procedural only: clips in all, split 80/10/10"})
     split_seed: int = field(default=0, metadata={"help": "splits 80/10/10 by clip depend on it and on clip names alone"})
     window: int = field(default=64, metadata={"help": "frames of a training window; shorter clips are padded and masked"})
@@ -67,6 +71,7 @@ def load_clips(data: DataArguments, config: SignVQConfig) -> dict[str, ClipSet]:
         seed=data.split_seed,
         fps=data.source_fps,
         person=data.person,
+        image_size=tuple(data.image_size) if data.image_size else None,
     )
 
 

@@ -22,7 +22,7 @@ from pose_files import (
 )
 
 from signllm.data import read_pose, write_pose, write_skels
-from signllm.models.poses import PoseError
+from signllm.models.poses import Pose, PoseError
 from signllm.models.skeletons import SKELETON_NAMES, get_skeleton
 
 
@@ -454,3 +454,16 @@ def test_array_of_a_foreign_npz_is_named_by_clip(tmp_path):
     assert read_pose(tmp_path / "letters.npz", clip="X", skeleton="hand21", fps=1).values.shape == (7, 21, 3)
     with pytest.raises(PoseError, match=r"array of numbers"):
         read_pose(tmp_path / "letters.npz", clip="y", skeleton="hand21", fps=1)
+
+
+def test_image_size_turns_fractions_into_pixels(tmp_path):
+    pose = Pose(np.full((2, 56, 2), 0.5), None, 25, "sts56", units="normalized")
+    write_pose(pose, tmp_path / "clip.npz")
+    pixels = read_pose(tmp_path / "clip.npz", image_size=(1280, 720))
+    assert pixels.units == "pixels"
+    assert pixels.values[0, 0].tolist() == [640, 360]
+    with pytest.raises(PoseError, match=r"positive width and height, got \(0, 720\)"):
+        read_pose(tmp_path / "clip.npz", image_size=(0, 720))
+    write_pose(pixels, tmp_path / "pixels.npz")
+    with pytest.raises(PoseError, match="these coordinates are pixels"):
+        read_pose(tmp_path / "pixels.npz", image_size=(1280, 720))

@@ -74,6 +74,15 @@ class TestMovingAverages:
         assert len(set(rows)) == 4
         assert rows != [0, 1, 2, 3]
 
+    def test_empty_clusters_of_the_start_keep_their_place(self):
+        quantizer = build_quantizer("ema", 2, 4, dead_code_threshold=0.0, decay=0.5)
+        x = torch.tensor([3.0, -4.0]).expand(1, 20, 2)
+        for _ in range(3):
+            step(quantizer, x)
+        level = quantizer.core.codebooks[0]
+        assert (level.code_counts >= 0.5**3).all()
+        torch.testing.assert_close(level.codebook, x[0, :4], atol=1e-3, rtol=1e-3)
+
     def test_too_few_rows_are_repeated_with_noise(self):
         quantizer = build_quantizer("ema_reset", 4, 9)
         x = normal(1, 4, 4)
@@ -203,14 +212,18 @@ class TestResidual:
         assert quantizer.train()(normal(1, 20, 4).requires_grad_(), num_quantizers=2).codes.shape[2] == 2
 
     def test_restarts_take_what_earlier_levels_left(self):
-        quantizer = build_quantizer("residual", 2, 4, 2, dead_code_threshold=0.5)
+        """By the codes that quantized the batch: level 1's move from 100 to about 110 comes later."""
+        quantizer = build_quantizer("residual", 2, 4, 2, dead_code_threshold=0.5, decay=0.95)
         coarse = torch.tensor([[100.0, 0], [-100, 0], [0, 100], [0, -100]])
-        place_codes(quantizer, coarse, torch.full((4, 2), 50.0))
-        x = coarse.repeat(25, 1)[None] + 0.1 * normal(1, 100, 2)
-        quantizer.core.codebooks[1].code_counts.zero_()
-        quantizer.core.codebooks[1].code_sums.zero_()
+        place_codes(quantizer, coarse, torch.full((4, 2), 500.0))
+        x = 1.2 * coarse.repeat(25, 1)[None] + 0.1 * normal(1, 100, 2)
+        second = quantizer.core.codebooks[1]
+        second.code_counts.zero_()
+        second.code_sums.zero_()
         assert step(quantizer, x).stats["restarted"].tolist()[1] >= 3
-        assert quantizer.core.codebooks[1].codebook.abs().amax(dim=1).sort().values[:3].max() < 1.0
+        assert quantizer.core.codebooks[0].codebook.abs().amax(dim=1).min() > 105
+        lengths = second.codebook.abs().amax(dim=1).sort().values[1:]  # the first took all rows, and their mean
+        torch.testing.assert_close(lengths, torch.full((3,), 20.0), atol=0.5, rtol=0)
 
 
 class TestGradientEstimators:
@@ -365,10 +378,12 @@ class TestLFQ:
         assert torch.equal(core(signs, 64.0, None, False).codes, codes)
         assert signs.abs().unique().tolist() == [0.5]
 
+    @pytest.mark.parametrize("update", [False, True])
     @pytest.mark.parametrize("bits", [1, 2, 5])
-    def test_entropies_are_those_of_the_softmax_over_all_codes(self, bits):
+    def test_entropies_are_those_of_the_softmax_over_all_codes(self, bits, update):
         rows = (0.05 * normal(30, bits)).requires_grad_()
-        loss = self.loss(rows, inverse_temperature=7.0, gamma=0.7, scale=0.9)
+        core = LFQ(2**bits, inverse_temperature=7.0, gamma=0.7, scale=0.9)
+        loss = core(rows, 30.0, None, update).loss
         (gradient,) = torch.autograd.grad(loss, rows)
         codes = 0.9 * torch.tensor(list(itertools.product([-1.0, 1.0], repeat=bits)))
         shares = F.softmax(2 * 7.0 * rows @ codes.T, dim=1)

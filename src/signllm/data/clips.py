@@ -52,10 +52,11 @@ def load_folder(
     *,
     seed: int = 0,
     fractions: tuple[float, float] = (0.1, 0.1),
-    fps: float | None = None,
-    person: str = "error",
+    **reading,
 ) -> dict[str, ClipSet]:
     """Read every clip under `folder` and split it by clip into train, validation and test.
+
+    `reading` goes to `read_pose`: `fps`, `person`, `image_size`, `skels_convention`.
 
     Files that cannot be used are skipped and listed in `skipped` of the split they belong to. Which split a clip is in
     depends on its name and `seed` alone, so adding files moves none of the others.
@@ -68,7 +69,7 @@ def load_folder(
     for reference in tqdm(references, desc=f"reading {folder}", unit="clip", disable=len(references) < 50):
         clips = sets[split_of(reference.id, seed, fractions)]
         try:
-            pose = read_pose(reference.path, clip=reference.clip, fps=fps, person=person)
+            pose = read_pose(reference.path, clip=reference.clip, **reading)
         except PoseError as error:
             clips.skipped.append((reference.id, str(error)))
             continue

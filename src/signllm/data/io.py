@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-from signllm.data.atomic import replacing
+import numpy as np
+
+from signllm.files import replacing
 from signllm.data.formats import arrays, dwpose, keypoint_pickle, openpose_json, parquet, pose_file, skels
 from signllm.data.formats.raw import Person, RawClip, ReadRequest, to_pose
 from signllm.models.poses import Pose, PoseError
@@ -70,6 +72,7 @@ def read_pose(
     fps: float | None = None,
     clip: str | None = None,
     skels_convention: str = "progressive",
+    image_size: tuple[int, int] | None = None,
 ) -> Pose:
     """Read one clip of one person from any supported format.
 
@@ -85,6 +88,8 @@ def read_pose(
             arrays and Prompt2Sign's 150-value `.skels` need it.
         clip: which clip, where a file holds several: sequence id, line number or name, dictionary key, array name.
         skels_convention: `"progressive"` or `"prompt2sign"`, see `formats/skels.py`.
+        image_size: width and height of the video in pixels, for formats whose coordinates are fractions of it (Kaggle,
+            DWPose): gives pixels. Without it a signer filmed 16:9 stays squeezed, as those files have it.
 
     Returns:
         The pose, missing joints NaN with confidence 0, in the file's own units.
@@ -96,7 +101,19 @@ def read_pose(
         raise PoseError(f"fps must be a positive number, got {fps}")
     path = Path(path)
     raw = read_raw(path, ReadRequest(clip, skeleton, skels_convention))
-    return to_pose(raw, person, skeleton, fps)
+    pose = to_pose(raw, person, skeleton, fps)
+    return pose if image_size is None else _to_pixels(pose, image_size)
+
+
+def _to_pixels(pose: Pose, image_size: tuple[int, int]) -> Pose:
+    if pose.units != "normalized":
+        raise PoseError(f"{pose.source}: image_size is for fractions of an image; these coordinates are {pose.units}")
+    width, height = image_size
+    if not (width > 0 and height > 0):
+        raise PoseError(f"{pose.source}: image_size must be a positive width and height, got {image_size}")
+    # Depth, where there is any, is in units of the width (MediaPipe).
+    size = np.array([width, height, width][: pose.values.shape[2]], dtype=np.float32)
+    return pose.replace(values=pose.values * size, units="pixels")
 
 
 def read_raw(path: Path, request: ReadRequest) -> RawClip:
@@ -161,8 +178,11 @@ def write_pose(pose: Pose, path: str | os.PathLike[str]) -> None:
     joints, expected = pose.values.shape[1], len(get_skeleton(pose.skeleton))
     if joints != expected:
         raise PoseError(f"{path}: {pose.skeleton} has {expected} joints, got {joints}")
-    with replacing(path) as temporary:
-        _WRITERS[path.suffix.lower()].write(pose, temporary)
+    try:
+        with replacing(path) as temporary:
+            _WRITERS[path.suffix.lower()].write(pose, temporary)
+    except OSError as error:
+        raise PoseError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def find_poses(path: str | os.PathLike[str]) -> list[PoseRef]:

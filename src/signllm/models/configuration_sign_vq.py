@@ -29,8 +29,10 @@ class SignVQConfig(PreTrainedConfig):
         num_quantizers: levels of `residual`; 1 otherwise. quantizer_options: further keywords of that quantizer.
 
     Loss:
-        reconstruction_loss: `euclidean`, `mse` or `smooth_l1`. commitment_weight: 0.02 in the public lineage.
+        reconstruction_loss: `euclidean`, `mse` or `smooth_l1`. commitment_weight: 0.02 in the public lineage;
+            `gradient` and `simvq` learn their codebook through this term alone and want 1, `lfq` 0.1.
         velocity_weight: weight of a true frame difference; not in the paper, so 0.
+        position_weight: weight of the distance between joint positions in shoulder widths; not in the paper, so 0.
     """
 
     model_type = "sign_vq"
@@ -58,6 +60,7 @@ class SignVQConfig(PreTrainedConfig):
     reconstruction_loss: str = "euclidean"
     commitment_weight: float = 0.02
     velocity_weight: float = 0.0
+    position_weight: float = 0.0
 
     def __post_init__(self, **kwargs) -> None:
         if self.reconstruction_loss not in RECONSTRUCTION_LOSSES:

@@ -43,7 +43,8 @@ class SignDecoderOutput(ModelOutput):
 class SignCodecOutput(ModelOutput):
     """What `forward` returns.
 
-    loss: reconstruction + commitment_weight * commitment + velocity_weight * velocity, scalar; the parts unweighted.
+    loss: reconstruction + commitment_weight * commitment + velocity_weight * velocity + position_weight * position,
+    scalar; the parts unweighted, None where their weight is 0.
     sign_codes, code_mask: as in `SignEncoderOutput`. pose_values: `[B, T, J, C]`, the reconstruction (None while
     training, where nothing needs it). perplexity: `[Q]`, of this batch's codes; at most the codebook size.
     """
@@ -52,6 +53,7 @@ class SignCodecOutput(ModelOutput):
     reconstruction_loss: Tensor | None = None
     commitment_loss: Tensor | None = None
     velocity_loss: Tensor | None = None
+    position_loss: Tensor | None = None
     sign_codes: Tensor | None = None
     code_mask: Tensor | None = None
     pose_values: Tensor | None = None
@@ -77,6 +79,8 @@ class SignVQModel(PreTrainedModel):
     base_model_prefix = "codec"
     main_input_name = "pose_values"
     input_modalities = ("pose",)
+    # Codes are chosen in full precision whatever `dtype` the model is loaded in.
+    _keep_in_fp32_modules_strict = {"quantizer"}  # noqa: RUF012
 
     def __init__(self, config: SignVQConfig) -> None:
         super().__init__(config)
@@ -179,6 +183,9 @@ class SignVQModel(PreTrainedModel):
             if self.config.velocity_weight:
                 output.velocity_loss = velocity_loss(kind, prediction, features, present)
                 output.loss = output.loss + self.config.velocity_weight * output.velocity_loss
+            if self.config.position_weight:
+                output.position_loss = self._position_loss(prediction, features, present)
+                output.loss = output.loss + self.config.position_weight * output.position_loss
         if not self.training:
             output.pose_values = self._positions(prediction[:, :frames], frame_mask[:, :frames])
         return output
@@ -228,6 +235,11 @@ class SignVQModel(PreTrainedModel):
     def _positions(self, features: Tensor, frame_mask: Tensor) -> Tensor:
         offsets = unstandardize(features.float(), self.pose_mean, self.pose_std)
         return from_parent_offsets(offsets, self.parents) * frame_mask[..., None, None]
+
+    def _position_loss(self, prediction: Tensor, features: Tensor, present: Tensor) -> Tensor:
+        """Mean distance of joint positions in shoulder widths; offsets alone let errors add up along an arm."""
+        difference = from_parent_offsets((prediction - features) * self.pose_std, self.parents)
+        return pose_loss("euclidean", difference, torch.zeros_like(difference), present)
 
     # ---- features <-> latents ---------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -224,7 +225,7 @@ class ResidualVQ(nn.Module):
     ) -> RowsQuantized:
         if self.cosine:
             rows = F.normalize(rows, dim=1)
-        levels = list(self.codebooks)[: num_quantizers or self._draw_depth(update)]
+        levels = self.levels()[: num_quantizers or self._draw_depth(update)]
         if update:
             self._initialise(levels, rows.detach())
         wants_gradient = torch.is_grad_enabled() and rows.requires_grad
@@ -245,20 +246,24 @@ class ResidualVQ(nn.Module):
 
     def lookup(self, codes: Tensor) -> Tensor:
         """`[n, D]`: the sum of the codes of the first Q' levels, `codes` `[n, Q']`."""
-        total = torch.zeros(len(codes), self.dim, device=self.codebooks[0].codebook.device)
-        for level, indices in zip(self.codebooks, codes.unbind(dim=1), strict=False):
+        total = torch.zeros(len(codes), self.dim, device=codes.device)
+        for level, indices in zip(self.levels(), codes.unbind(dim=1), strict=False):
             total = total + level.table().index_select(0, indices)
         return total
+
+    def levels(self) -> list[EMACodebook]:
+        """The Q codebooks."""
+        return [cast(EMACodebook, level) for level in self.codebooks]
 
     def _draw_depth(self, update: bool) -> int:
         if not (update and self.quantizer_dropout):
             return self.num_quantizers
         # The first level is in every batch, so its step counts them all; level streams start at 0.
-        generator = make_generator(self.seed, self.num_quantizers, int(self.codebooks[0].step))
+        generator = make_generator(self.seed, self.num_quantizers, int(self.levels()[0].step))
         return int(torch.randint(1, self.num_quantizers + 1, (), generator=generator))
 
     @staticmethod
-    def _initialise(levels: list[nn.Module], rows: Tensor) -> None:
+    def _initialise(levels: list[EMACodebook], rows: Tensor) -> None:
         """Levels that no batch has set yet start from what the levels before them leave of this one."""
         if all(bool(level.initialised) for level in levels):
             return
@@ -268,7 +273,7 @@ class ResidualVQ(nn.Module):
             rows = rows - level.codebook.index_select(0, nearest_codes(rows, level.codebook))
 
     @staticmethod
-    def _update(levels: list[nn.Module], hits: Tensor, sums: Tensor, rows: Tensor, codes: Tensor) -> Tensor:
+    def _update(levels: list[EMACodebook], hits: Tensor, sums: Tensor, rows: Tensor, codes: Tensor) -> Tensor:
         restarted = torch.zeros(len(levels), device=rows.device)
         # From the last level to the first: a restart at level i takes what levels < i left over, by the codes that
         # they had when the batch was quantized.

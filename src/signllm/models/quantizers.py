@@ -10,7 +10,7 @@ Held by all of them:
 - Masked steps get code 0 and z = 0; they reach neither statistics, starts and restarts, nor the loss.
 - State changes only while `training` *and* gradients are enabled, once per forward call: gradient accumulation updates
   once per micro-batch, and activation checkpointing must not recompute a quantizer.
-- In eval mode `codes_to_z(quantizer(x).codes)` equals `quantizer(x).z`.
+- In eval mode `codes_to_z(quantizer(x).codes)` equals `quantizer(x).z`; behind a projection, to the last bits.
 - Everything is computed in float32, inside autocast too, and all state lies in persistent buffers and parameters.
 - Several processes hold equal codebooks, those of one process on the union of their batches; losses are such that
   DDP's average is the mean over all rows.

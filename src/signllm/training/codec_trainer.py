@@ -17,7 +17,7 @@ from signllm.models.pose_preparation import PreparedPose
 
 logger = logging.get_logger(__name__)
 
-LOGGED = ("reconstruction_loss", "commitment_loss", "velocity_loss", "perplexity")
+LOGGED = ("reconstruction_loss", "commitment_loss", "velocity_loss", "position_loss", "perplexity")
 
 
 class CodecTrainer(Trainer):

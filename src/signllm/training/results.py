@@ -12,16 +12,9 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 import signllm
-from signllm.data.atomic import replacing
+from signllm.files import write_text
 
 CARD_TEMPLATE = Path(__file__).with_name("codec_card.md")
-
-
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never half of it."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with replacing(Path(path)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def result_record(system: str, config: dict[str, Any], values: dict[str, Any], **facts: Any) -> dict[str, Any]:

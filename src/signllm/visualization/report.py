@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from signllm.visualization.output import write_text
+from signllm.files import write_text
 from signllm.visualization.player import Scene, page
 
 HOW_TO_READ = (

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from signllm.data.atomic import replacing
+from signllm.files import replacing
 from signllm.data.formats.dwpose import FPS as DWPOSE_FPS
 from signllm.data.formats.dwpose import confidence_of
 from signllm.data.formats.raw import RawClip, ReadRequest
