@@ -1,7 +1,7 @@
 """Train a sign tokenizer: poses -> discrete codes -> poses.
 
     python training/train_codec.py --config training/configs/procedural_small.yaml
-    python training/train_codec.py --config training/configs/sts_vqvae_base.yaml --poses my_poses --output_dir runs/mine
+    python training/train_codec.py --config training/configs/sts_vqvae_base.yaml --poses FOLDER --output_dir runs/mine
     python training/train_codec.py --config ... --resume_from_checkpoint last
 
 Every argument can stand in the YAML file and be overridden on the command line. Several processes: training/README.md.
@@ -23,6 +23,7 @@ from transformers.utils import logging
 
 from signllm.analysis.codec_report import evaluate_codec
 from signllm.auto import SignVQConfig, SignVQModel, SignVQTokenizer
+from signllm.data.augmentation import BoneAugmentation
 from signllm.data.clips import SPLITS, ClipSet, load_folder, load_procedural
 from signllm.training.arguments import build_config, config_arguments, parse_arguments
 from signllm.training.codec_trainer import CodecTrainer, check_processes, fit_statistics
@@ -43,15 +44,24 @@ class DataArguments:
         default=None, metadata={"help": "frame rate of pose files that do not state one (OpenPose JSON, DWPose)"}
     )
     person: str = field(
-        default="error", metadata={"help": "who to take where a file shows several: error, first, confident or a number"}
+        default="error",
+        metadata={"help": "who to take where a file shows several: error, first, confident or a number"},
     )
     image_size: list[int] | None = field(
         default=None,
         metadata={"help": "width and height of the videos, where coordinates are fractions of them (DWPose, Kaggle)"},
     )
     num_clips: int = field(default=2000, metadata={"help": "procedural only: clips in all, split 80/10/10"})
-    split_seed: int = field(default=0, metadata={"help": "splits 80/10/10 by clip depend on it and on clip names alone"})
-    window: int = field(default=64, metadata={"help": "frames of a training window; shorter clips are padded and masked"})
+    split_seed: int = field(
+        default=0, metadata={"help": "splits 80/10/10 by clip depend on it and on clip names alone"}
+    )
+    window: int = field(
+        default=64, metadata={"help": "frames of a training window; shorter clips are padded and masked"}
+    )
+    augment_degrees: float = field(
+        default=0.0,
+        metadata={"help": "turn every bone of a training window by N(0, this); for small corpora, about 8"},
+    )
     decay_at: int | None = field(default=None, metadata={"help": "step from which the learning rate is reduced"})
     decay_factor: float = field(default=0.05, metadata={"help": "factor of the learning rate from decay_at on"})
     expected_processes: int | None = field(
@@ -115,6 +125,7 @@ def main(argv: list[str] | None = None) -> dict:
         window=data.window,
         decay_at=data.decay_at,
         decay_factor=data.decay_factor,
+        augment=BoneAugmentation(config.skeleton, data.augment_degrees) if data.augment_degrees else None,
     )
     processes = check_processes(trainer, data.expected_processes)
     checkpoint = arguments.resume_from_checkpoint
@@ -138,7 +149,10 @@ def main(argv: list[str] | None = None) -> dict:
     record = result_record(
         model.config.model_type,
         {**model.config.to_diff_dict(), **asdict(model_arguments), **asdict(data)},
-        {name: evaluate_codec(model, clips.prepared) for name, clips in (("validation", splits["validation"]), ("test", test))},
+        {
+            name: evaluate_codec(model, clips.prepared)
+            for name, clips in (("validation", splits["validation"]), ("test", test))
+        },
         seed=arguments.seed,
         data="procedural" if data.poses == "procedural" else Path(data.poses).name,
         split_ids_hash=test.fingerprint(),

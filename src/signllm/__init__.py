@@ -23,7 +23,7 @@ _HOME = {
     "SignVQTokenizer": "signllm.auto",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str):

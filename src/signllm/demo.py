@@ -19,6 +19,7 @@ from signllm.auto import SignVQConfig, SignVQModel, SignVQTokenizer
 from signllm.data.clips import ClipSet, load_folder, load_procedural
 from signllm.models.pose_preparation import PreparedPose
 from signllm.models.poses import PoseError
+from signllm.models.tokenization_sign_codec import SignTokenizer
 from signllm.training.codec_trainer import CodecTrainer, fit_statistics
 from signllm.training.results import result_record, write_codec_card, write_result
 from signllm.visualization.player import Scene, Track
@@ -164,16 +165,12 @@ def train_codec(
         dataloader_pin_memory=False,
         seed=seed,
     )
-    trainer = CodecTrainer(
-        model, arguments, train, validation, window=WINDOW, callbacks=[StopAfter(minutes)]
-    )
+    trainer = CodecTrainer(model, arguments, train, validation, window=WINDOW, callbacks=[StopAfter(minutes)])
     trainer.train()
     return model.eval().cpu(), trainer.state.global_step
 
 
-def write_demo_report(
-    path: Path, model: SignVQModel, pca: PCACodec, shown: ClipSet, record: dict, data: str
-) -> None:
+def write_demo_report(path: Path, model: SignVQModel, pca: PCACodec, shown: ClipSet, record: dict, data: str) -> None:
     values = record["values"]
     table = Table(
         "Measured on held-out clips",
@@ -192,7 +189,10 @@ def write_demo_report(
         "Sign tokenizer demo",
         intro,
         [table],
-        [clip_scene(model, pca, name, clip) for name, clip in list(zip(shown.ids, shown.prepared, strict=True))[:SHOWN_CLIPS]],
+        [
+            clip_scene(model, pca, name, clip)
+            for name, clip in list(zip(shown.ids, shown.prepared, strict=True))[:SHOWN_CLIPS]
+        ],
         {key: record[key] for key in ("data", "seed", "step", "config_hash", "git_commit", "wall_time_s", "signllm")},
         badges=["procedural"] if record["data"] == "procedural" else ["procedural + real clips"],
     )
@@ -230,12 +230,13 @@ def print_measurements(record: dict) -> None:
     console.print(f"{record['step']} training steps, {record['wall_time_s']} s in all")
 
 
-def check_reload(tokenizer: SignVQTokenizer, folder: Path, shown: ClipSet, output: Path) -> int:
+def check_reload(tokenizer: SignTokenizer, folder: Path, shown: ClipSet, output: Path) -> int:
     """Load the repository by `AutoTokenizer` and compare its codes with those of the model that was trained."""
-    loaded = AutoTokenizer.from_pretrained(folder)
+    loaded, saved = AutoTokenizer.from_pretrained(folder).codec, tokenizer.codec
+    assert saved is not None
     for clip in shown.prepared:
         batch = {"pose_values": clip.values[None], "joint_mask": clip.joint_mask[None]}
-        if not torch.equal(loaded.codec.encode(**batch).sign_codes, tokenizer.codec.encode(**batch).sign_codes):
+        if not torch.equal(loaded.encode(**batch).sign_codes, saved.encode(**batch).sign_codes):
             console.print("[red]the reloaded tokenizer gives other codes[/]")
             return 1
     console.print(f"Reloaded by AutoTokenizer: equal codes on all {len(shown)} clips.")

@@ -63,7 +63,9 @@ def test_a_joint_never_seen_stays_missing():
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from(["sts56", "openpose50", "asl42", "coco_wholebody_133"]), st.floats(0, 1))
+@given(
+    st.integers(0, 10_000), st.sampled_from(["sts56", "openpose50", "asl42", "coco_wholebody_133"]), st.floats(0, 1)
+)
 def test_parent_offsets_have_an_exact_inverse_for_visible_joints(seed, name, missing):
     skeleton = get_skeleton(name)
     parents = torch.tensor(skeleton.parents)

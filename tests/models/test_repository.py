@@ -149,7 +149,9 @@ def test_a_codec_overwritten_by_another_model_is_said_so(codec, foreign, tmp_pat
 def test_tokenizer_and_codec_that_disagree_are_refused(codec, tmp_path):
     SignVQTokenizer.from_codec(codec).save_pretrained(tmp_path)
     trained(tiny_config(codebook_size=64)).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"disagree: the tokenizer has 1 codebook\(s\) of 16 codes, the codec 1 of 64"):
+    with pytest.raises(
+        ValueError, match=r"disagree: the tokenizer has 1 codebook\(s\) of 16 codes, the codec 1 of 64"
+    ):
         AutoTokenizer.from_pretrained(tmp_path)
 
 

@@ -137,7 +137,9 @@ def test_pose_array_tensor_and_file_give_the_same_ids(tokenizer, tmp_path):
 
 def test_other_frame_rates_are_resampled(tokenizer):
     slow = clip(4, frames=40, fps=25.0)
-    fast = slow.replace(values=np.repeat(slow.values, 2, axis=0), confidence=np.repeat(slow.confidence, 2, axis=0), fps=50)
+    fast = slow.replace(
+        values=np.repeat(slow.values, 2, axis=0), confidence=np.repeat(slow.confidence, 2, axis=0), fps=50
+    )
     assert tokenizer(fast)["input_ids"] == tokenizer(slow)["input_ids"]
 
 

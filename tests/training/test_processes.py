@@ -10,11 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-
 from tests.conftest import ROOT
 
 LAUNCH = [str(Path(sys.executable).with_name("accelerate")), "launch", "--config_file"]
-TRAIN = ["training/train_codec.py", "--config", "training/configs/tiny_check.yaml", "--use_cpu", "true", "--max_steps", "4"]
+TRAIN = [
+    "training/train_codec.py",
+    "--config",
+    "training/configs/tiny_check.yaml",
+    "--use_cpu",
+    "true",
+    "--max_steps",
+    "4",
+]
 CPU = {"ACCELERATE_USE_CPU": "true"}
 
 

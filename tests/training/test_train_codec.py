@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from tests.conftest import ROOT
 from transformers import AutoModel, AutoTokenizer
 
 import signllm
@@ -18,7 +19,6 @@ from signllm import Pose, write_pose
 from signllm.data.clips import WindowDataset, length_buckets, load_folder, split_of
 from signllm.models.pose_preparation import PosePreparation
 from signllm.training.arguments import build_config, config_arguments, parse_arguments
-from tests.conftest import ROOT
 
 SCRIPT = ROOT / "training" / "train_codec.py"
 TINY = str(ROOT / "training" / "configs" / "tiny_check.yaml")
@@ -127,10 +127,20 @@ def test_the_papers_configuration_is_the_papers(train_codec):
     kinds = (train_codec.ModelArguments, train_codec.DataArguments, train_codec.TrainingArguments)
     path = ROOT / "training" / "configs" / "sts_vqvae_base.yaml"
     model, data, training = parse_arguments(kinds, ["--config", str(path)])
-    assert (model.codebook_size, model.codebook_dim, model.depth, model.reconstruction_loss) == (512, 512, 3, "euclidean")
+    assert (model.codebook_size, model.codebook_dim, model.depth, model.reconstruction_loss) == (
+        512,
+        512,
+        3,
+        "euclidean",
+    )
     assert (training.learning_rate, training.adam_beta1, training.adam_beta2) == (2e-4, 0.9, 0.99)
     assert (training.weight_decay, training.max_steps, training.warmup_steps) == (0, 60000, 1000)
-    assert (data.window, data.decay_at, data.decay_factor, training.per_device_train_batch_size) == (64, 40000, 0.05, 256)
+    assert (data.window, data.decay_at, data.decay_factor, training.per_device_train_batch_size) == (
+        64,
+        40000,
+        0.05,
+        256,
+    )
 
 
 def test_quantizer_options_come_as_json_on_the_command_line(train_codec):
@@ -165,7 +175,8 @@ def test_windows_are_consecutive_and_depend_on_seed_and_index_alone():
 
 
 def test_length_buckets_hold_every_clip_once_and_respect_the_limit():
-    lengths = np.random.default_rng(0).integers(1, 200, 100).tolist() + [900]
+    lengths = np.random.default_rng(0).integers(1, 200, 100).tolist()
+    lengths.append(900)
     batches = list(length_buckets(lengths, max_frames=400))
     assert sorted(index for batch in batches for index in batch) == list(range(101))
     for batch in batches:
@@ -184,5 +195,5 @@ def test_splits_depend_on_names_alone():
 
 def test_a_folder_without_poses_is_refused(tmp_path):
     (tmp_path / "a.pose").write_bytes(b"")
-    with pytest.raises(signllm.PoseError, match="no usable pose file; the first reason: .*a.pose"):
+    with pytest.raises(signllm.PoseError, match=r"no usable pose file; the first reason: .*a\.pose"):
         load_folder(str(tmp_path), PosePreparation("sts56"), 2)

@@ -20,7 +20,7 @@ class PCACodec:
 
     Coefficients are scaled to unit variance on the training blocks, bits go one by one to the coefficient with the
     largest remaining distortion (D = variance * 4^-bits, the optimal allocation of high-rate theory), and each is
-    quantized by a Lloyd-Max quantizer fitted to its own training values. Missing joints are filled by the training mean.
+    quantized by a Lloyd-Max quantizer fitted to its own training values. Missing joints take the training mean.
     """
 
     def __init__(self, clips: Sequence[PreparedPose], *, frames: int, bits: float) -> None:
@@ -31,10 +31,8 @@ class PCACodec:
         _, singular, self.basis = np.linalg.svd(blocks - self.mean, full_matrices=False)
         variances = singular**2 / len(blocks)
         coefficients = (blocks - self.mean) @ self.basis.T
-        allocation = _allocate(variances, int(round(bits)))
-        self.levels = [
-            _lloyd_max(coefficients[:, i], 2**count) for i, count in enumerate(allocation) if count
-        ]
+        allocation = _allocate(variances, round(bits))
+        self.levels = [_lloyd_max(coefficients[:, i], 2**count) for i, count in enumerate(allocation) if count]
         self.kept = np.flatnonzero(allocation)
 
     def _blocks(self, clip: PreparedPose) -> np.ndarray:
@@ -67,8 +65,8 @@ def pca_errors(
 
 
 def _masked_mean(clips: Sequence[PreparedPose]) -> torch.Tensor:
-    total = sum((clip.values * clip.joint_mask[..., None]).sum(dim=0) for clip in clips)
-    count = sum(clip.joint_mask.sum(dim=0) for clip in clips)
+    total = torch.stack([(clip.values * clip.joint_mask[..., None]).sum(dim=0) for clip in clips]).sum(dim=0)
+    count = torch.stack([clip.joint_mask.sum(dim=0) for clip in clips]).sum(dim=0)
     return total / count.clamp(min=1)[:, None]
 
 

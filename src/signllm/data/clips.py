@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from signllm.data.augmentation import BoneAugmentation
 from signllm.data.io import find_poses, read_pose
 from signllm.data.synthetic.fingerspelling import FingerspellingCorpus
 from signllm.models.pose_preparation import PosePreparation, PreparedPose, pad_batch
@@ -109,13 +110,20 @@ class WindowDataset(Dataset):
     """`length` random windows of consecutive frames; clips shorter than the window are taken whole.
 
     Item `i` depends on (seed, i) alone: a resumed run, any number of workers and any number of processes see the same
-    windows. Clips are drawn evenly, then a start evenly among the possible ones.
+    windows. Clips are drawn evenly, then a start evenly among the possible ones, then, if wanted, the augmentation.
     """
 
-    def __init__(self, clips: Sequence[PreparedPose], window: int, length: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        clips: Sequence[PreparedPose],
+        window: int,
+        length: int,
+        seed: int = 0,
+        augment: BoneAugmentation | None = None,
+    ) -> None:
         if not clips:
             raise ValueError("there are no clips to train on")
-        self.clips, self.window, self.length, self.seed = clips, window, length, seed
+        self.clips, self.window, self.length, self.seed, self.augment = clips, window, length, seed, augment
 
     def __len__(self) -> int:
         return self.length
@@ -124,10 +132,10 @@ class WindowDataset(Dataset):
         random = np.random.Generator(np.random.Philox(key=self.seed, counter=index))
         clip = self.clips[int(random.integers(len(self.clips)))]
         start = int(random.integers(max(len(clip) - self.window, 0) + 1))
-        end = start + self.window
-        return PreparedPose(
-            clip.values[start:end], clip.joint_mask[start:end], clip.origin, clip.scale, clip.fps, clip.units
-        )
+        values, mask = clip.values[start : start + self.window], clip.joint_mask[start : start + self.window]
+        if self.augment is not None:
+            values = self.augment(values, mask, random)
+        return PreparedPose(values, mask, clip.origin, clip.scale, clip.fps, clip.units)
 
 
 class WindowCollator:

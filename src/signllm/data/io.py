@@ -16,9 +16,9 @@ from types import ModuleType
 
 import numpy as np
 
-from signllm.files import replacing
 from signllm.data.formats import arrays, dwpose, keypoint_pickle, openpose_json, parquet, pose_file, skels
 from signllm.data.formats.raw import Person, RawClip, ReadRequest, to_pose
+from signllm.files import replacing
 from signllm.models.poses import Pose, PoseError
 from signllm.models.skeletons import get_skeleton
 

@@ -14,7 +14,7 @@ class SignVQConfig(PreTrainedConfig):
     Learning with LLMs" (Table 1; specs of the STS tokenizer, 3-6), except where that paper is silent.
 
     Poses:
-        skeleton: layout the codec works in. num_coordinates: 2 or 3; None: the layout's own.
+        skeleton: layout the codec works in. num_coordinates: 2 or 3; 0: the layout's own.
         fps: clips are resampled to this rate. center, scale, max_gap_s, default_scale,
             min_confidence: see `PosePreparation`.
 
@@ -38,7 +38,7 @@ class SignVQConfig(PreTrainedConfig):
     model_type = "sign_vq"
 
     skeleton: str = "sts56"
-    num_coordinates: int | None = None
+    num_coordinates: int = 0
     fps: float = 25.0
     center: str = "first_frame"
     scale: str = "median_shoulders"
@@ -65,12 +65,13 @@ class SignVQConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs) -> None:
         if self.reconstruction_loss not in RECONSTRUCTION_LOSSES:
             raise ValueError(
-                f"reconstruction_loss must be one of {', '.join(RECONSTRUCTION_LOSSES)}, got {self.reconstruction_loss!r}"
+                f"reconstruction_loss must be one of {', '.join(RECONSTRUCTION_LOSSES)}, "
+                f"got {self.reconstruction_loss!r}"
             )
         for name in ("hidden_size", "depth", "codebook_size", "codebook_dim", "num_quantizers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.num_coordinates is None:
+        if not self.num_coordinates:
             self.num_coordinates = get_skeleton(self.skeleton).dims
         super().__post_init__(**kwargs)
 

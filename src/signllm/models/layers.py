@@ -63,7 +63,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Mirror of `ConvEncoder`: `[B, codebook_dim, T'] -> [B, channels, T' * 2^depth]`, nearest-neighbour upsampling."""
+    """Mirror of `ConvEncoder`: `[B, codebook_dim, T'] -> [B, channels, T' * 2^depth]`, by nearest neighbours."""
 
     def __init__(
         self, channels: int, width: int, dim: int, *, depth: int, residual_blocks: int, dilation_growth: int

@@ -25,7 +25,7 @@ from .skeletons import get_skeleton
 
 @dataclass
 class SignEncoderOutput(ModelOutput):
-    """sign_codes: `[B, T']` long, or `[B, Q, T']` with several quantizers; 0 where padded. code_mask: `[B, T']` bool."""
+    """sign_codes: `[B, T']` long, `[B, Q, T']` with several quantizers, 0 where padded. code_mask: `[B, T']` bool."""
 
     sign_codes: Tensor | None = None
     code_mask: Tensor | None = None
@@ -77,8 +77,11 @@ class SignVQModel(PreTrainedModel):
     config: SignVQConfig
     config_class = SignVQConfig
     base_model_prefix = "codec"
+    parents: Tensor
+    pose_mean: Tensor
+    pose_std: Tensor
     main_input_name = "pose_values"
-    input_modalities = ("pose",)
+    input_modalities = ["pose"]  # noqa: RUF012
     # Codes are chosen in full precision whatever `dtype` the model is loaded in.
     _keep_in_fp32_modules_strict = {"quantizer"}  # noqa: RUF012
 
@@ -109,7 +112,7 @@ class SignVQModel(PreTrainedModel):
         if isinstance(module, nn.Conv1d):
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))
             bound = 1 / math.sqrt(module.in_channels * module.kernel_size[0])
-            init.uniform_(module.bias, -bound, bound)
+            init.uniform_(module.bias, -bound, bound)  # type: ignore[arg-type]
         elif module is self:
             init.copy_(module.parents, torch.tensor(get_skeleton(self.config.skeleton).parents))
             init.zeros_(module.pose_mean)
@@ -263,7 +266,9 @@ class SignVQModel(PreTrainedModel):
     def _quantizer_codes(self, sign_codes: Tensor) -> Tensor:
         expected = 2 if self.config.num_quantizers == 1 else 3
         if sign_codes.ndim != expected:
-            layout = "[batch, steps]" if expected == 2 else f"[batch, up to {self.config.num_quantizers} levels, steps]"
+            layout = (
+                "[batch, steps]" if expected == 2 else f"[batch, up to {self.config.num_quantizers} levels, steps]"
+            )
             raise ValueError(f"sign_codes must be {layout}, got shape {list(sign_codes.shape)}")
         if sign_codes.numel() and not 0 <= int(sign_codes.min()) <= int(sign_codes.max()) < self.config.codebook_size:
             raise ValueError(

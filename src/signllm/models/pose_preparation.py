@@ -146,7 +146,9 @@ class PosePreparation:
             if origin.ndim == 2:
                 origin = origin[torch.arange(len(values)).clamp(max=len(origin) - 1)][:, None]
         values = values * scale + (0.0 if origin is None else origin)
-        confidence = None if joint_mask is None else joint_mask.float().cpu().numpy()
+        if joint_mask is None:
+            joint_mask = torch.ones(values.shape[:2])
+        confidence = joint_mask.float().cpu().numpy()
         rate = fps or self.fps or 25.0
         return Pose(values.numpy(), confidence, rate, self.skeleton, units=units, source=source)
 

@@ -19,7 +19,7 @@ class Pose:
 
     Args:
         values: `[T, J, C]` float32 coordinates, C = 2 or 3, y pointing down. NaN where a joint is missing.
-        confidence: `[T, J]` float32 in [0, 1]; 0 exactly where a joint is missing. None means 1 where values are present.
+        confidence: `[T, J]` float32 in [0, 1]; 0 exactly where a joint is missing. None: 1 where there are values.
         fps: frames per second, > 0.
         skeleton: name of a layout of `skeletons.py`; J must be its number of joints.
         units: what one unit of `values` is, as declared by the reader: `pixels`, `normalized` (fractions of the

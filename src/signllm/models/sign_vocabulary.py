@@ -1,4 +1,4 @@
-"""How codes are written as tokens: `<sign_k>` for one codebook, `<sign_q_k>` for several, one after the other in time."""
+"""How codes are written as tokens: `<sign_k>` for one codebook, `<sign_q_k>` for several, step after step."""
 
 from __future__ import annotations
 

@@ -37,11 +37,11 @@ class ClipGeometry:
 
 
 class SignTokenizer(PreTrainedTokenizer):
-    """Tokenizer of signing. Give it poses and it returns the ids of `<sign_…>` tokens; give it ids and it returns poses.
+    """Tokenizer of signing: poses in, ids of `<sign_…>` tokens out, and back.
 
     Accepted as poses, alone or in lists: `Pose` objects (any skeleton that converts), arrays or tensors `[T, J, C]`
-    in the codec's own skeleton and frame rate with NaN where a joint is missing, and paths (`pathlib.Path`, or a string
-    that names a file) when the signllm package is installed. Strings of tokens work as in any tokenizer.
+    in the codec's own skeleton and frame rate with NaN where a joint is missing, and paths (`pathlib.Path`, or a
+    string that names a file) when the signllm package is installed. Strings of tokens work as in any tokenizer.
 
     Args:
         codebook_size, num_quantizers: of the codec. codec_model_type: `model_type` of the codec's configuration.
@@ -126,7 +126,8 @@ class SignTokenizer(PreTrainedTokenizer):
             inputs: see the class; a list gives a batch.
             return_geometry: also return `geometry`, a `ClipGeometry` for each clip, with which `decode_pose` puts the
                 clip back where it was. kwargs: `padding`, `truncation`, `max_length`, `return_tensors`,
-                `add_special_tokens` as in every tokenizer; `fps`, `skeleton` of bare arrays; `batch_size` of the codec.
+                `add_special_tokens` as in every tokenizer; `fps`, `skeleton` of bare arrays; `batch_size` for the
+                codec.
 
         Raises:
             PoseError: a pose that cannot be used. RuntimeError: no codec is loaded.
@@ -158,7 +159,10 @@ class SignTokenizer(PreTrainedTokenizer):
         """
         codec = self._need_codec()
         prepare = codec.config.preparation
-        clips = [prepare(self.to_pose(pose, fps=fps, skeleton=skeleton), dims=codec.config.num_coordinates) for pose in poses]
+        clips = [
+            prepare(self.to_pose(pose, fps=fps, skeleton=skeleton), dims=codec.config.num_coordinates)
+            for pose in poses
+        ]
         codes: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * len(clips)
         order = sorted(range(len(clips)), key=lambda row: len(clips[row]))
         for start in range(0, len(order), batch_size):
@@ -175,13 +179,15 @@ class SignTokenizer(PreTrainedTokenizer):
         if isinstance(pose, (str, os.PathLike)):
             if self.pose_reader is None:
                 raise PoseError(
-                    f"{pose}: reading pose files needs the signllm package (pip install signllm); without it, give arrays"
+                    f"{pose}: reading pose files needs the signllm package (pip install signllm); without it, give "
+                    "arrays"
                 )
-            return type(self).pose_reader(pose)
+            return type(self).pose_reader(pose)  # type: ignore[misc]
         if isinstance(pose, (np.ndarray, torch.Tensor)):
             config = self._need_codec().config
             values = pose.detach().cpu().numpy() if isinstance(pose, torch.Tensor) else pose
-            return Pose(values, None, fps or config.fps, skeleton or config.skeleton, units="arbitrary")
+            seen = np.ones(values.shape[:2], dtype=np.float32)
+            return Pose(values, seen, fps or config.fps, skeleton or config.skeleton, units="arbitrary")
         return pose
 
     def _need_codec(self):
@@ -234,11 +240,11 @@ class SignTokenizer(PreTrainedTokenizer):
     def extend(self, text_tokenizer: PreTrainedTokenizer) -> list[int]:
         """Add the sign tokens, start and end to a text tokenizer; returns their ids there, in the order of ours.
 
-        Remember `model.resize_token_embeddings(len(text_tokenizer))`. Tokens that are there already are not added again.
+        Remember `model.resize_token_embeddings(len(text_tokenizer))`. Tokens that are there are not added again.
         """
         names = [*self.vocabulary.tokens(), SIGN_START, SIGN_END]
         text_tokenizer.add_tokens(names)
-        return text_tokenizer.convert_tokens_to_ids(names)
+        return list(text_tokenizer.convert_tokens_to_ids(names))  # type: ignore[arg-type]
 
     # ---- one repository holds both ----------------------------------------------------------------------------------
 
@@ -248,7 +254,7 @@ class SignTokenizer(PreTrainedTokenizer):
         """Save the tokenizer and its codec, once.
 
         The codec goes to the folder itself, so that `AutoModel` finds it there; where another model lives in the
-        folder (trainers and pipelines save tokenizers beside models) it goes to `codec/` and that model stays untouched.
+        folder (trainers and pipelines save tokenizers beside models) it goes to `codec/`, and that model is untouched.
         """
         directory = str(save_directory)
         files = super().save_pretrained(directory, *args, **kwargs)
@@ -317,8 +323,8 @@ def _load_codec(repository: str, model_type: str, hub: dict):
         found.append(config.get("model_type"))
     beside = f" (it holds a model of type {', '.join(map(str, found))}, saved over the codec?)" if found else ""
     raise OSError(
-        f"{repository} has no codec of type {model_type!r} beside its sign tokenizer{beside}. Save the tokenizer after "
-        "the model, or load with load_codec=False for the text side alone"
+        f"{repository} has no codec of type {model_type!r} beside its sign tokenizer{beside}. Save the tokenizer "
+        "after the model, or load with load_codec=False for the text side alone"
     )
 
 
@@ -328,5 +334,5 @@ def _check_agreement(tokenizer: SignTokenizer, codec, where) -> None:
     if ours != theirs:
         raise ValueError(
             f"{where}: tokenizer and codec disagree: the tokenizer has {ours[1]} codebook(s) of {ours[0]} codes, the "
-            f"codec {theirs[1]} of {theirs[0]}. One of them was replaced; build the tokenizer anew by from_codec(codec)"
+            f"codec {theirs[1]} of {theirs[0]}. One of them was replaced; build the tokenizer by from_codec(codec)"
         )

@@ -14,7 +14,7 @@ import yaml
 from transformers import HfArgumentParser, PreTrainedConfig
 
 
-def parse_arguments(kinds: Sequence[type], argv: Sequence[str] | None = None, description: str = "") -> tuple:
+def parse_arguments(kinds: Sequence[Any], argv: Sequence[str] | None = None, description: str = "") -> tuple:
     """One instance of each dataclass of `kinds`: defaults, overridden by `--config FILE.yaml`, overridden by `--name`.
 
     Exits with a message on an unknown name, in the file as on the command line.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
-import torch
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainingArguments
 from transformers.utils import logging
 
 from signllm.analysis.codec_report import evaluate_codec
+from signllm.data.augmentation import BoneAugmentation
 from signllm.data.clips import WindowCollator, WindowDataset
 from signllm.models.normalization import masked_statistics, to_parent_offsets
 from signllm.models.pose_preparation import PreparedPose
@@ -28,6 +29,7 @@ class CodecTrainer(Trainer):
         train_clips, eval_clips: prepared by the codec's preparation; window: frames.
         decay_at: the learning rate is multiplied by `decay_factor` from this step on (None: never), after the linear
             warm-up of `args` (T2M-GPT: warm-up 1000, x 0.05 at two thirds).
+        augment: changes training windows.
     """
 
     def __init__(
@@ -40,12 +42,13 @@ class CodecTrainer(Trainer):
         window: int,
         decay_at: int | None = None,
         decay_factor: float = 0.05,
+        augment: BoneAugmentation | None = None,
         **kwargs,
     ) -> None:
         if args.max_steps <= 0:
             raise ValueError("windows are drawn without end: set max_steps")
         items = args.max_steps * args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-        dataset = WindowDataset(train_clips, window, items, seed=args.data_seed or args.seed)
+        dataset = WindowDataset(train_clips, window, items, args.data_seed or args.seed, augment)
         super().__init__(
             model=model,
             args=args,
@@ -55,7 +58,7 @@ class CodecTrainer(Trainer):
             **kwargs,
         )
         self.decay_at, self.decay_factor = decay_at, decay_factor
-        self._parts: dict[str, torch.Tensor] = defaultdict(float)
+        self._parts: dict[str, Any] = defaultdict(float)
         self._parts_count = 0
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
@@ -67,7 +70,7 @@ class CodecTrainer(Trainer):
             return self.decay_factor if self.decay_at is not None and step >= self.decay_at else 1.0
 
         if self.lr_scheduler is None:
-            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, factor)
+            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, factor)  # type: ignore[arg-type]
         return self.lr_scheduler
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -90,7 +93,7 @@ class CodecTrainer(Trainer):
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Whole clips in length buckets (every process measures all of them, so that all agree on the best step)."""
         model = self.accelerator.unwrap_model(self.model)
-        report = evaluate_codec(model, self.eval_dataset)
+        report = evaluate_codec(model, self.eval_dataset)  # type: ignore[arg-type]
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in report.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -119,5 +122,7 @@ def check_processes(trainer: Trainer, expected: int | None) -> dict[str, str | i
     if expected is not None and count != expected:
         raise RuntimeError(f"expected {expected} processes, got {count}: use the launch lines of training/README.md")
     if trainer.args.deepspeed and kind != "DEEPSPEED":
-        raise RuntimeError(f"a DeepSpeed configuration was given but the run is of type {kind}; see training/README.md")
+        raise RuntimeError(
+            f"a DeepSpeed configuration was given but the run is of type {kind}; see training/README.md"
+        )
     return {"processes": count, "distributed_type": kind}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -30,11 +29,11 @@ def result_record(system: str, config: dict[str, Any], values: dict[str, Any], *
     }
 
 
-def write_result(path: str | os.PathLike, record: dict[str, Any]) -> None:
+def write_result(path: str | Path, record: dict[str, Any]) -> None:
     write_text(path, json.dumps(record, indent=2, default=str) + "\n")
 
 
-def write_codec_card(folder: str | os.PathLike, record: dict[str, Any], *, data: str, procedural: bool) -> None:
+def write_codec_card(folder: str | Path, record: dict[str, Any], *, data: str, procedural: bool) -> None:
     """Model card of a codec, its numbers taken from the run's result record."""
     card_data = ModelCardData(
         license="apache-2.0",

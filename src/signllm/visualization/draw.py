@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from signllm.models.poses import Pose
 from signllm.files import replacing
+from signllm.models.poses import Pose
 from signllm.visualization.view import PART_COLORS, PARTS, View, drawn_edges, joint_parts, scene_views, skeleton_of
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from string import Template
 
 import numpy as np
 
+from signllm.files import write_text
 from signllm.models.poses import Pose
 from signllm.models.skeletons import get_skeleton
-from signllm.files import write_text
 from signllm.visualization.view import PART_COLORS, View, drawn_edges, joint_parts, scene_views, skeleton_of
 
 STEPS_ACROSS_VIEW = 8000  # coordinates are rounded to this many steps across the window: a hand still has ~1000

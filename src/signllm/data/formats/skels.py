@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from signllm.files import replacing
 from signllm.data.formats.dwpose import FPS as DWPOSE_FPS
 from signllm.data.formats.dwpose import confidence_of
 from signllm.data.formats.raw import RawClip, ReadRequest
+from signllm.files import replacing
 from signllm.models.poses import Pose, PoseError
 from signllm.models.skeletons import get_skeleton
 
