@@ -62,7 +62,9 @@ class DataArguments:
         default=0.0,
         metadata={"help": "turn every bone of a training window by N(0, this); for small corpora, about 8"},
     )
-    decay_at: int | None = field(default=None, metadata={"help": "step from which the learning rate is reduced"})
+    decay_at: int | None = field(
+        default=None, metadata={"help": "step of the reduction of the learning rate; none: lr_scheduler_type"}
+    )
     decay_factor: float = field(default=0.05, metadata={"help": "factor of the learning rate from decay_at on"})
     expected_processes: int | None = field(
         default=None, metadata={"help": "refuse to run with another number of processes than this"}

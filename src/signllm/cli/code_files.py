@@ -233,4 +233,6 @@ def safe_path(clip_id: str) -> PurePosixPath:
 
     *folders, name = [part for part in re.split(r"[/\\]", clip_id) if part not in ("", ".")] or ["clip"]
     stem = re.sub(r"\.(pose|npz|npy|skels|json|parquet|pkl|pickle|gz)$", "", name, flags=re.IGNORECASE)
-    return PurePosixPath(*(PoseRef(Path(part), None, part).file_name for part in (*folders, stem or name)))
+    # Half characters, as in names that are not UTF-8, cannot be hashed; any spelling of them will do.
+    parts = [part.encode("utf-8", "backslashreplace").decode() for part in (*folders, stem or name)]
+    return PurePosixPath(*(PoseRef(Path(part), None, part).file_name for part in parts))

@@ -56,6 +56,7 @@ def decode(
     if output.exists() and not output.is_dir():
         raise CommandError(f"{output} is a file; --output is a folder")
     model = load_tokenizer(tokenizer)
+    _check_format(file_format, model)
     writer = _ClipWriter(output, file_format, model, overwrite)
     if codes is None:
         _decode_text(str(ids), writer)
@@ -65,6 +66,16 @@ def decode(
     result = f"{output}: {tally.done} clips" if tally.done else "nothing could be decoded"
     say(f"{result}; {tally.skipped} skipped{dropped}")
     raise typer.Exit(tally.exit_code)
+
+
+def _check_format(file_format: ClipFormat, tokenizer: SignTokenizer) -> None:
+    """`.skels` holds one layout; no clip of another could be written."""
+    config = codec_of(tokenizer).config
+    if file_format is ClipFormat.skels and (config.skeleton, config.num_coordinates) != ("openpose50", 3):
+        raise CommandError(
+            f"--format skels holds openpose50 in 3-D, and this tokenizer gives {config.skeleton} in "
+            f"{config.num_coordinates}-D; choose another format"
+        )
 
 
 def _decode_text(text: str, writer: _ClipWriter) -> None:

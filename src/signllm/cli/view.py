@@ -63,16 +63,20 @@ def view(
         raise CommandError(f"--output is a page and must end in .html, got {output}")
     options = ReadOptions(person, fps, skeleton)
     groups = _pairs(paths) if side_by_side else [[ref] for ref in find_clips(paths)]
+    names = [path.resolve().name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
     model = None if tokenizer is None else load_tokenizer(tokenizer)
     tally, scenes = Tally(), []
     with progress_bar() as progress:
         for group in progress.track(groups[:max_clips], description="reading"):
-            tracks = [track for ref in group for track in _tracks(ref, options, model, tally, side_by_side)]
+            named = zip(group, names, strict=True) if side_by_side else [(group[0], "original")]
+            tracks = [track for ref, name in named for track in _tracks(ref, name, options, model, tally)]
             if tracks:
                 scenes.append(Scene(tracks, title=group[0].label or group[0].id))
     if not scenes:
         raise CommandError("not one of the clips could be shown; nothing was written")
-    write_player(output, scenes, title=", ".join(path.resolve().name for path in paths))
+    write_player(output, scenes, title=", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
     rest = f" of {len(groups)} (--max-clips shows more)" if len(groups) > max_clips else ""
     say(f"{output}: {len(scenes)} scenes{rest}; {tally.skipped} clips skipped")
     if open_page:
@@ -98,13 +102,12 @@ def _pairs(paths: list[Path]) -> list[list[PoseRef]]:
 
 
 def _tracks(
-    ref: PoseRef, options: ReadOptions, tokenizer: SignTokenizer | None, tally: Tally, show_path: bool
+    ref: PoseRef, name: str, options: ReadOptions, tokenizer: SignTokenizer | None, tally: Tally
 ) -> list[Track]:
     """The clip, and its reconstruction where there is a tokenizer; nothing and a message where it cannot be used."""
     from signllm.models.poses import PoseError
     from signllm.visualization.player import Track
 
-    name = str(ref.path) if show_path else "original"
     try:
         pose = options.read(ref)
         tracks = [Track(pose, name)] if tokenizer is None else _reconstructed(pose, name, tokenizer)

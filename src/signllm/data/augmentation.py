@@ -13,9 +13,9 @@ from signllm.models.skeletons import get_skeleton
 class BoneAugmentation:
     """Turns and stretches every bone a little, by one amount for the whole clip.
 
-    Each joint turns, in the image plane and with all that hangs on it, by an angle from N(0, degrees); each bone changes
-    its length by a factor from exp N(0, stretch). A handful of recorded clips then shows a codec many hands and arms;
-    without it a small corpus is learned by heart.
+    Each joint turns, in the image plane and with all that hangs on it, by an angle from N(0, degrees); each bone has
+    its length changed by a factor from exp N(0, stretch). A handful of recorded clips then shows a codec many hands
+    and arms; without it a small corpus is learned by heart.
 
     Args:
         skeleton: layout of the clips. degrees: standard deviation of a joint's turn. stretch: of a bone's log length.

@@ -61,7 +61,11 @@ class PoseRef:
     def file_name(self) -> str:
         """The id as a name that is safe for a file and differs where ids differ."""
         plain = re.sub(r"[^A-Za-z0-9._-]+", "_", self.id).lstrip(".")[:150]
-        return plain if plain == self.id else f"{plain}-{hashlib.sha256(self.id.encode()).hexdigest()[:8]}"
+        return (
+            plain
+            if plain == self.id
+            else f"{plain}-{hashlib.sha256(self.id.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+        )
 
 
 def read_pose(

@@ -27,8 +27,8 @@ class CodecTrainer(Trainer):
     Args:
         model: a codec; its own loss is used. args: as for `Trainer`, with `max_steps` set.
         train_clips, eval_clips: prepared by the codec's preparation; window: frames.
-        decay_at: the learning rate is multiplied by `decay_factor` from this step on (None: never), after the linear
-            warm-up of `args` (T2M-GPT: warm-up 1000, x 0.05 at two thirds).
+        decay_at: the learning rate is multiplied by `decay_factor` from this step on, after the linear warm-up of
+            `args` (T2M-GPT: warm-up 1000, x 0.05 at two thirds). None: the schedule that `args` name.
         augment: changes training windows.
     """
 
@@ -62,12 +62,14 @@ class CodecTrainer(Trainer):
         self._parts_count = 0
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
+        if self.decay_at is None:
+            return super().create_scheduler(num_training_steps, optimizer)
         warmup = self.args.get_warmup_steps(num_training_steps)
 
         def factor(step: int) -> float:
             if step < warmup:
                 return (step + 1) / (warmup + 1)
-            return self.decay_factor if self.decay_at is not None and step >= self.decay_at else 1.0
+            return self.decay_factor if step >= self.decay_at else 1.0
 
         if self.lr_scheduler is None:
             self.lr_scheduler = LambdaLR(optimizer or self.optimizer, factor)  # type: ignore[arg-type]
