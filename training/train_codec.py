@@ -23,7 +23,7 @@ from transformers.utils import logging
 
 from signllm.analysis.codec_report import evaluate_codec
 from signllm.auto import SignVQConfig, SignVQModel, SignVQTokenizer
-from signllm.data.augmentation import BoneAugmentation
+from signllm.data.augmentation import PoseAugmentation
 from signllm.data.clips import SPLITS, ClipSet, load_folder, load_procedural
 from signllm.training.arguments import build_config, config_arguments, parse_arguments
 from signllm.training.codec_trainer import CodecTrainer, check_processes, fit_statistics
@@ -58,9 +58,8 @@ class DataArguments:
     window: int = field(
         default=64, metadata={"help": "frames of a training window; shorter clips are padded and masked"}
     )
-    augment_degrees: float = field(
-        default=0.0,
-        metadata={"help": "turn every bone of a training window by N(0, this); for small corpora, about 8"},
+    augment: float = field(
+        default=0.0, metadata={"help": "strength of the augmentation of training windows; 1 suits small corpora"}
     )
     decay_at: int | None = field(
         default=None, metadata={"help": "step of the reduction of the learning rate; none: lr_scheduler_type"}
@@ -127,7 +126,7 @@ def main(argv: list[str] | None = None) -> dict:
         window=data.window,
         decay_at=data.decay_at,
         decay_factor=data.decay_factor,
-        augment=BoneAugmentation(config.skeleton, data.augment_degrees) if data.augment_degrees else None,
+        augment=PoseAugmentation(config.skeleton, data.augment) if data.augment else None,
     )
     processes = check_processes(trainer, data.expected_processes)
     checkpoint = arguments.resume_from_checkpoint

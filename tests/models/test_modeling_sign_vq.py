@@ -269,3 +269,17 @@ def test_positions_undo_offsets_and_statistics():
     features, _, frame_mask = model._features(values, None, None)
     torch.testing.assert_close(model._positions(features, frame_mask), values, atol=1e-5, rtol=0)
     assert from_parent_offsets(torch.ones(56, 2), model.parents)[model.parents.argmin()].tolist() == [1, 1]
+
+
+def test_latents_pass_unquantized_at_first_and_then_start_the_codebook():
+    torch.manual_seed(0)
+    model = SignVQModel(tiny_config(unquantized_steps=3)).train()
+    initialised = [buffer for name, buffer in model.named_buffers() if name.endswith("initialised")]
+    for step in range(5):
+        output = model(*random_poses(4, 24, seed=step))
+        output.loss.backward()
+        assert [bool(flag) for flag in initialised] == [step >= 3]
+        assert (output.commitment_loss == 0) == (step < 3)
+    with torch.no_grad():
+        model(*random_poses(4, 24))
+    assert model.trained_steps == 4  # counting ends with the phase

@@ -64,9 +64,9 @@ def main(
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the report and the trained tokenizer.")] = Path("demo_out"),
     poses: Annotated[
-        Path | None, typer.Option(help="Folder of pose files to train on, instead of the procedural signer.")
+        Path | None, typer.Option(help="Folder of pose files to train on, besides procedural ones, and to show.")
     ] = None,
-    minutes: Annotated[float, typer.Option(help="Time for training.")] = 4.0,
+    minutes: Annotated[float, typer.Option(help="Longest time for training.")] = 6.0,
     seed: Annotated[int, typer.Option(help="Seed of the data, their split and the training.")] = 0,
 ) -> None:
     """Train a small sign tokenizer in a few minutes and report what it can do.

@@ -1,4 +1,4 @@
-"""More signing than was recorded: small changes of posture and proportions that keep a clip a clip."""
+"""More signing than was recorded: small changes of posture and proportions, and hands that change owners."""
 
 from __future__ import annotations
 
@@ -6,35 +6,63 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from signllm.models.normalization import ancestry, from_parent_offsets, to_parent_offsets
+from signllm.models.normalization import ancestry, to_parent_offsets
 from signllm.models.skeletons import get_skeleton
 
+# Standard deviations at strength 1: a joint's turn in degrees, a bone's log length.
+BODY_TURN, BODY_STRETCH = 2.0, 0.03
+HAND_TURN, HAND_STRETCH = 12.0, 0.15
 
-class BoneAugmentation:
-    """Turns and stretches every bone a little, by one amount for the whole clip.
 
-    Each joint turns, in the image plane and with all that hangs on it, by an angle from N(0, degrees); each bone has
-    its length changed by a factor from exp N(0, stretch). A handful of recorded clips then shows a codec many hands
-    and arms; without it a small corpus is learned by heart.
+class PoseAugmentation:
+    """Changes a clip as a whole, so that it stays a clip: the same amounts in all of its frames.
+
+    Every joint turns in the image plane, with all that hangs on it, and every bone has its length changed: the body's
+    a little, the fingers' more. With probability `exchange` the hands are first replaced by those of another clip, on
+    the clip's own arms. A handful of recorded clips then shows a codec many hands on many arms; without it a small
+    corpus is learned by heart.
 
     Args:
-        skeleton: layout of the clips. degrees: standard deviation of a joint's turn. stretch: of a bone's log length.
+        skeleton: layout of the clips. strength: factor of all standard deviations. exchange: probability.
     """
 
-    def __init__(self, skeleton: str, degrees: float, stretch: float = 0.1) -> None:
-        self.parents = torch.tensor(get_skeleton(skeleton).parents)
+    def __init__(self, skeleton: str, strength: float = 1.0, exchange: float = 0.5) -> None:
+        layout = get_skeleton(skeleton)
+        self.parents = torch.tensor(layout.parents)
         self.inherited = ancestry(self.parents)
-        self.radians = np.deg2rad(degrees)
-        self.stretch = stretch
+        self.exchange = exchange
+        self.hands = [list(layout.parts[f"{side}_hand"]) for side in ("left", "right") if layout.parts[f"{side}_hand"]]
+        self.turn = np.full(len(layout), strength * np.deg2rad(BODY_TURN))
+        self.stretch = np.full(len(layout), strength * BODY_STRETCH)
+        for wrist, *fingers in self.hands:
+            self.turn[[wrist, *fingers]] = strength * np.deg2rad(HAND_TURN)
+            self.stretch[fingers] = strength * HAND_STRETCH
+        self.turn[self.parents < 0] = 0.0  # a root's offset is its place in space, not a bone
+        self.stretch[self.parents < 0] = 0.0
 
-    def __call__(self, values: Tensor, mask: Tensor, random: np.random.Generator) -> Tensor:
-        """Changed copy of `values [T, J, C]`; joints missing in `mask [T, J]` stay 0."""
+    def bones(self, values: Tensor, mask: Tensor) -> Tensor:
+        """The offsets of a clip, for the methods below: computed once, since every window is cut from them."""
+        return to_parent_offsets(values, mask, self.parents)[0]
+
+    def exchange_hands(
+        self, bones: Tensor, mask: Tensor, other_bones: Tensor, other_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The clip with the fingers of another one, cut to the shorter of both; hidden where one of the two is."""
+        frames = min(len(bones), len(other_bones))
+        bones, mask = bones[:frames].clone(), mask[:frames].clone()
+        for wrist, *fingers in self.hands:
+            bones[:, fingers] = other_bones[:frames, fingers]
+            mask[:, fingers] = other_mask[:frames, fingers] & mask[:, [wrist]]
+        return bones, mask
+
+    def __call__(self, bones: Tensor, mask: Tensor, random: np.random.Generator) -> Tensor:
+        """Changed positions `[T, J, C]` from `bones [T, J, C]`; joints missing in `mask [T, J]` are 0."""
         joints = len(self.parents)
-        turn = self.inherited @ torch.from_numpy(random.normal(0, self.radians, joints)).float()
-        length = torch.from_numpy(np.exp(random.normal(0, self.stretch, joints))).float()[:, None]
-        cos, sin = torch.cos(turn), torch.sin(turn)
-        offsets, _ = to_parent_offsets(values, mask, self.parents)
-        offsets = torch.where((self.parents < 0)[:, None], offsets, offsets * length)
-        x, y, depth = offsets[..., 0], offsets[..., 1], offsets[..., 2:]
-        turned = torch.cat([torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1), depth], dim=-1)
-        return torch.where(mask[..., None], from_parent_offsets(turned, self.parents), 0.0)
+        turn = self.inherited @ torch.from_numpy(random.normal(0, 1, joints) * self.turn).float()
+        length = torch.from_numpy(np.exp(random.normal(0, 1, joints) * self.stretch)).float()
+        turn[self.parents < 0] = 0.0
+        cos, sin = length * torch.cos(turn), length * torch.sin(turn)
+        x, y = bones[..., 0], bones[..., 1]
+        turned = [cos * x - sin * y, sin * x + cos * y, *(length * bones[..., 2:].movedim(-1, 0))]
+        positions = self.inherited @ torch.stack(turned, dim=-1)
+        return positions * mask[..., None]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from signllm.data.augmentation import BoneAugmentation
+from signllm.data.augmentation import PoseAugmentation
 from signllm.data.io import find_poses, read_pose
 from signllm.data.synthetic.fingerspelling import FingerspellingCorpus
 from signllm.models.pose_preparation import PosePreparation, PreparedPose, pad_batch
@@ -119,23 +119,35 @@ class WindowDataset(Dataset):
         window: int,
         length: int,
         seed: int = 0,
-        augment: BoneAugmentation | None = None,
+        augment: PoseAugmentation | None = None,
     ) -> None:
         if not clips:
             raise ValueError("there are no clips to train on")
         self.clips, self.window, self.length, self.seed, self.augment = clips, window, length, seed, augment
+        # By identity: a clip that is listed many times, to be drawn more often, is worked out once.
+        self.bones = {} if augment is None else {id(c): augment.bones(c.values, c.joint_mask) for c in clips}
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> PreparedPose:
         random = np.random.Generator(np.random.Philox(key=self.seed, counter=index))
+        clip, frames = self._draw(random)
+        values, mask = clip.values[frames], clip.joint_mask[frames]
+        if self.augment is not None:
+            bones = self.bones[id(clip)][frames]
+            if random.random() < self.augment.exchange:
+                other, part = self._draw(random)
+                bones, mask = self.augment.exchange_hands(
+                    bones, mask, self.bones[id(other)][part], other.joint_mask[part]
+                )
+            values = self.augment(bones, mask, random)
+        return PreparedPose(values, mask, clip.origin, clip.scale, clip.fps, clip.units)
+
+    def _draw(self, random: np.random.Generator) -> tuple[PreparedPose, slice]:
         clip = self.clips[int(random.integers(len(self.clips)))]
         start = int(random.integers(max(len(clip) - self.window, 0) + 1))
-        values, mask = clip.values[start : start + self.window], clip.joint_mask[start : start + self.window]
-        if self.augment is not None:
-            values = self.augment(values, mask, random)
-        return PreparedPose(values, mask, clip.origin, clip.scale, clip.fps, clip.units)
+        return clip, slice(start, start + self.window)
 
 
 class WindowCollator:

@@ -27,12 +27,14 @@ class SignVQConfig(PreTrainedConfig):
         quantizer: `ema_reset` (the paper's lineage), `ema`, `gradient`, `simvq`, `residual`, `fsq` or `lfq`.
         codebook_size: codes per codebook; for `fsq` it is the product of the levels. codebook_dim: size of a latent.
         num_quantizers: levels of `residual`; 1 otherwise. quantizer_options: further keywords of that quantizer.
+        unquantized_steps: training steps before the quantizer comes in; the first batch that it sees then starts its
+            codebooks. 0 as in the paper; some hundreds help where training is short.
 
     Loss:
         reconstruction_loss: `euclidean`, `mse` or `smooth_l1`. commitment_weight: 0.02 in the public lineage;
             `gradient` and `simvq` learn their codebook through this term alone and want 1, `lfq` 0.1.
         velocity_weight: weight of a true frame difference; not in the paper, so 0.
-        position_weight: weight of the distance between joint positions in shoulder widths; not in the paper, so 0.
+        position_weight: weight of the same loss on joint positions in shoulder widths; not in the paper, so 0.
     """
 
     model_type = "sign_vq"
@@ -56,6 +58,7 @@ class SignVQConfig(PreTrainedConfig):
     codebook_dim: int = 512
     num_quantizers: int = 1
     quantizer_options: dict | None = None
+    unquantized_steps: int = 0
 
     reconstruction_loss: str = "euclidean"
     commitment_weight: float = 0.02

@@ -19,7 +19,7 @@ from .configuration_sign_vq import SignVQConfig
 from .layers import ConvDecoder, ConvEncoder
 from .losses import pose_loss, velocity_loss
 from .normalization import from_parent_offsets, standardize, to_parent_offsets, unstandardize
-from .quantizers import build_quantizer, init_quantizer_weights
+from .quantizers import Quantized, build_quantizer, init_quantizer_weights
 from .skeletons import get_skeleton
 
 
@@ -80,6 +80,7 @@ class SignVQModel(PreTrainedModel):
     parents: Tensor
     pose_mean: Tensor
     pose_std: Tensor
+    trained_steps: Tensor
     main_input_name = "pose_values"
     input_modalities = ["pose"]  # noqa: RUF012
     # Codes are chosen in full precision whatever `dtype` the model is loaded in.
@@ -105,6 +106,7 @@ class SignVQModel(PreTrainedModel):
         self.register_buffer("parents", torch.tensor(get_skeleton(config.skeleton).parents))
         self.register_buffer("pose_mean", torch.zeros(joints, dims))
         self.register_buffer("pose_std", torch.ones(joints, dims))
+        self.register_buffer("trained_steps", torch.zeros((), dtype=torch.long))
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -117,6 +119,7 @@ class SignVQModel(PreTrainedModel):
             init.copy_(module.parents, torch.tensor(get_skeleton(self.config.skeleton).parents))
             init.zeros_(module.pose_mean)
             init.ones_(module.pose_std)
+            init.zeros_(module.trained_steps)
         else:
             init_quantizer_weights(module)
 
@@ -170,7 +173,7 @@ class SignVQModel(PreTrainedModel):
         frames = pose_values.shape[1]
         features, present, frame_mask = self._features(pose_values, joint_mask, frame_mask)
         latents, code_mask = self._encode(features, frame_mask)
-        quantized = self.quantizer(latents, code_mask)
+        quantized = self._quantize(latents, code_mask)
         prediction = self._decode(quantized.z, code_mask)
         output = SignCodecOutput(
             sign_codes=self._public_codes(quantized.codes),
@@ -240,9 +243,9 @@ class SignVQModel(PreTrainedModel):
         return from_parent_offsets(offsets, self.parents) * frame_mask[..., None, None]
 
     def _position_loss(self, prediction: Tensor, features: Tensor, present: Tensor) -> Tensor:
-        """Mean distance of joint positions in shoulder widths; offsets alone let errors add up along an arm."""
+        """The same loss on joint positions in shoulder widths; offsets alone let errors add up along an arm."""
         difference = from_parent_offsets((prediction - features) * self.pose_std, self.parents)
-        return pose_loss("euclidean", difference, torch.zeros_like(difference), present)
+        return pose_loss(self.config.reconstruction_loss, difference, torch.zeros_like(difference), present)
 
     # ---- features <-> latents ---------------------------------------------------------------------------------------
 
@@ -252,6 +255,19 @@ class SignVQModel(PreTrainedModel):
         mask = code_mask.repeat_interleave(self.config.downsampling, dim=1)[:, None]
         latents = self.encoder(features.flatten(2).transpose(1, 2), mask.to(features.dtype))
         return latents.transpose(1, 2), code_mask
+
+    def _quantize(self, latents: Tensor, code_mask: Tensor) -> Quantized:
+        """Quantize, but for the first `unquantized_steps` of training, when latents pass as they are."""
+        if self.training and torch.is_grad_enabled() and self.trained_steps <= self.config.unquantized_steps:
+            self.trained_steps += 1
+            if self.trained_steps <= self.config.unquantized_steps:
+                codes = torch.zeros(
+                    *code_mask.shape, self.config.num_quantizers, dtype=torch.long, device=latents.device
+                )
+                none = latents.new_zeros(())
+                stats = {"perplexity": latents.new_ones(self.config.num_quantizers)}
+                return Quantized(latents * code_mask[..., None], codes, none, stats)
+        return self.quantizer(latents, code_mask)
 
     def _decode(self, latents: Tensor, code_mask: Tensor) -> Tensor:
         """Latents `[B, T', D]` to features `[B, T' * downsampling, J, C]`."""

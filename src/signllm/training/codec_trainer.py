@@ -11,7 +11,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.utils import logging
 
 from signllm.analysis.codec_report import evaluate_codec
-from signllm.data.augmentation import BoneAugmentation
+from signllm.data.augmentation import PoseAugmentation
 from signllm.data.clips import WindowCollator, WindowDataset
 from signllm.models.normalization import masked_statistics, to_parent_offsets
 from signllm.models.pose_preparation import PreparedPose
@@ -42,7 +42,7 @@ class CodecTrainer(Trainer):
         window: int,
         decay_at: int | None = None,
         decay_factor: float = 0.05,
-        augment: BoneAugmentation | None = None,
+        augment: PoseAugmentation | None = None,
         **kwargs,
     ) -> None:
         if args.max_steps <= 0:
@@ -62,14 +62,15 @@ class CodecTrainer(Trainer):
         self._parts_count = 0
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
-        if self.decay_at is None:
+        decay_at = self.decay_at
+        if decay_at is None:
             return super().create_scheduler(num_training_steps, optimizer)
         warmup = self.args.get_warmup_steps(num_training_steps)
 
         def factor(step: int) -> float:
             if step < warmup:
                 return (step + 1) / (warmup + 1)
-            return self.decay_factor if step >= self.decay_at else 1.0
+            return self.decay_factor if step >= decay_at else 1.0
 
         if self.lr_scheduler is None:
             self.lr_scheduler = LambdaLR(optimizer or self.optimizer, factor)  # type: ignore[arg-type]
