@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table as RichTable
 from transformers import AutoTokenizer, TrainerCallback, TrainingArguments, set_seed
-from transformers.utils import logging as transformers_logging
 
 from signllm.analysis.codec_report import evaluate_codec
 from signllm.analysis.pca_baseline import PCACodec, pca_errors
@@ -29,7 +28,7 @@ from signllm.visualization.report import Table, write_report
 console = Console()
 
 WINDOW = 32
-STEPS = 5000
+STEPS = 6000
 SHOWN_CLIPS = 12
 ROWS = (  # key of the measurements, its name in tables, and whether PCA has it too
     ("error_all", "reconstruction error, all joints (shoulder widths)"),
@@ -85,20 +84,19 @@ def run_demo(
     Returns:
         0 if the reloaded tokenizer gave equal codes, else 1.
     """
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    logging.getLogger("signllm").setLevel(logging.ERROR)
     started = time.time()
     set_seed(seed)
     config = demo_config()
-    train, validation, shown, skipped = load_demo_clips(config, poses, num_clips, seed)
+    clips = load_demo_clips(config, poses, num_clips, seed)
+    shown = clips.shown
+    clip_count = len({id(clip) for clip in clips.train})  # without repetitions
     source = "the procedural signer" if poses is None else f"procedural signing and {poses.name}"
-    console.print(f"Training on {len(train)} clips of {source} for up to {minutes:g} minutes …")
-    model, steps = train_codec(config, train, validation, output, minutes, seed)
+    console.print(f"Training on {clip_count} clips of {source} for up to {minutes:g} minutes …")
+    model, steps = train_codec(config, clips.train, clips.validation, output, minutes, seed)
 
     console.print("Measuring …")
     measured = evaluate_codec(model, shown.prepared)
-    pca, pca_measured = pca_errors(train, shown.prepared, config)
+    pca, pca_measured = pca_errors(clips.baseline, shown.prepared, config)
     record = result_record(
         config.model_type,
         config.to_diff_dict(),
@@ -106,7 +104,7 @@ def run_demo(
         seed=seed,
         data="procedural" if poses is None else f"procedural + {poses.name}",
         split_ids_hash=shown.fingerprint(),
-        skipped_clips=len(skipped),
+        skipped_clips=len(clips.skipped),
         step=steps,
         device="cpu",
         wall_time_s=round(time.time() - started, 1),
@@ -116,31 +114,50 @@ def run_demo(
     tokenizer = SignVQTokenizer.from_codec(model)
     tokenizer.save_pretrained(folder)
     held_out = "words and signers" if poses is None else f"clips of `{poses.name}`"
-    data = f"{len(train)} training clips of {source}; measured on {len(shown)} held-out {held_out}."
+    data = f"{clip_count} training clips of {source}; measured on {len(shown)} held-out {held_out}."
     write_codec_card(folder, record, data=data, procedural=True)
     write_result(output / "result.json", record)
     write_demo_report(output / "report.html", model, pca, shown, record, data)
     print_measurements(record)
-    for name, reason in skipped:
+    for name, reason in clips.skipped:
         console.print(f"[yellow]skipped[/] {name}: {reason}")
     return check_reload(tokenizer, folder, shown, output)
 
 
-def load_demo_clips(
-    config: SignVQConfig, poses: Path | None, num_clips: int, seed: int
-) -> tuple[list[PreparedPose], list[PreparedPose], ClipSet, list[tuple[str, str]]]:
-    """Clips to train on, to validate on, to show, and what was skipped."""
+@dataclass
+class DemoClips:
+    """What the demo trains on, fits PCA to, validates on and shows; and what it could not use, with the reasons."""
+
+    train: list[PreparedPose]
+    baseline: list[PreparedPose]
+    validation: list[PreparedPose]
+    shown: ClipSet
+    skipped: list[tuple[str, str]]
+
+
+def load_demo_clips(config: SignVQConfig, poses: Path | None, num_clips: int, seed: int) -> DemoClips:
+    """Procedural clips, and those of a folder if there is one.
+
+    Raises:
+        PoseError: too few clips in the folder to train on some and hold others out.
+    """
     procedural = load_procedural(config.preparation, config.num_coordinates, num_clips=num_clips, seed=seed)
     train, validation, shown = (procedural[name] for name in ("train", "validation", "test"))
     if poses is None:
-        return train.prepared, validation.prepared, shown, []
+        return DemoClips(train.prepared, train.prepared, validation.prepared, shown, [])
     real = load_folder(str(poses), config.preparation, config.num_coordinates, seed=seed, fractions=(0.0, 0.2))
     if not len(real["train"]) or not len(real["test"]):
         raise PoseError(f"{poses}: too few usable clips to train on some and hold others out; give ten or more")
     # Few real clips stand beside many drawn ones: repeat them until half of the training windows are real.
     repeats = max(1, len(train) // len(real["train"]))
-    skipped = [entry for clips in real.values() for entry in clips.skipped]
-    return train.prepared + real["train"].prepared * repeats, validation.prepared, real["test"], skipped
+    return DemoClips(
+        train=train.prepared + real["train"].prepared * repeats,
+        # PCA is better off without the procedural clips, so it need not have them.
+        baseline=real["train"].prepared,
+        validation=validation.prepared,
+        shown=real["test"],
+        skipped=[entry for clips in real.values() for entry in clips.skipped],
+    )
 
 
 def train_codec(
@@ -163,7 +180,7 @@ def train_codec(
         adam_beta2=0.99,
         weight_decay=0.0,
         warmup_steps=50,
-        logging_steps=100,
+        logging_steps=500,
         save_strategy="no",
         report_to="none",
         remove_unused_columns=False,

@@ -77,6 +77,10 @@ def demo(
     signllm demo
     signllm demo --poses my_poses --minutes 10
     """
+    from transformers.utils import logging
+
     from signllm.demo import run_demo
 
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     raise typer.Exit(run_demo(output=output, poses=poses, minutes=minutes, seed=seed))
