@@ -205,7 +205,7 @@ def test_demo_hands_its_options_on(monkeypatch, tmp_path):
     run("demo", code=1)
     assert calls == [
         {"output": tmp_path, "poses": Path("there"), "minutes": 0.5, "seed": 3},
-        {"output": Path("demo_out"), "poses": None, "minutes": 4.0, "seed": 0},
+        {"output": Path("demo_out"), "poses": None, "minutes": 6.0, "seed": 0},
     ]
 
 
