@@ -197,3 +197,13 @@ def test_a_folder_without_poses_is_refused(tmp_path):
     (tmp_path / "a.pose").write_bytes(b"")
     with pytest.raises(signllm.PoseError, match=r"no usable pose file; the first reason: .*a\.pose"):
         load_folder(str(tmp_path), PosePreparation("sts56"), 2)
+
+
+def test_mixed_precision_trains_and_keeps_the_codebook_in_full(train_codec, tmp_path):
+    record = run(train_codec, tmp_path, "--max_steps", "3", "--bf16", "true")
+    assert np.isfinite(record["values"]["test"]["reconstruction_loss"])
+    assert {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()} <= {
+        torch.float32,
+        torch.int64,
+        torch.bool,
+    }

@@ -11,7 +11,8 @@ from .skeletons import get_skeleton
 
 class SignVQConfig(PreTrainedConfig):
     """Everything that fixes a `SignVQModel`. Defaults are the base model of "Evaluating Sign Language Representation
-    Learning with LLMs" (Table 1; specs of the STS tokenizer, 3-6), except where that paper is silent.
+    Learning with LLMs" (Table 1); where that paper is silent, they follow MotionGPT's and T2M-GPT's public
+    training code.
 
     Poses:
         skeleton: layout the codec works in. num_coordinates: 2 or 3; 0: the layout's own.

@@ -39,7 +39,7 @@ class ResidualStack(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """`[B, channels, T] -> [B, codebook_dim, T / 2^depth]` (specs of the STS tokenizer, 4.2).
+    """`[B, channels, T] -> [B, codebook_dim, T / 2^depth]`, the layers of MotionGPT's motion tokenizer.
 
     Each of the `depth` stages halves the length by a stride-2 convolution and refines by a residual stack.
     """

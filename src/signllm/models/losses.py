@@ -12,7 +12,7 @@ RECONSTRUCTION_LOSSES = ("euclidean", "mse", "smooth_l1")
 
 
 def pose_loss(kind: str, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Reconstruction loss over present joints (specs of the STS tokenizer, 5).
+    """Reconstruction loss over present joints; "Euclidean" and "MSE" of the source paper, Table 2.
 
     Args:
         kind: `euclidean`: mean over joints of sqrt(sum_c d_c^2 + 1e-8); `mse`: mean over channels of d^2;
@@ -34,8 +34,8 @@ def pose_loss(kind: str, prediction: Tensor, target: Tensor, mask: Tensor) -> Te
 def velocity_loss(kind: str, prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """`pose_loss` of true frame differences; a difference counts where both its frames show the joint.
 
-    The reference code's term of this name compares joint positions again and holds no difference in time
-    (specs of the STS tokenizer, 5, "trap"); this one is what the name says.
+    MotionGPT's term of this name compares joint positions again and holds no difference in time; this one is what the
+    name says.
     """
     if prediction.shape[1] < 2:
         return prediction.sum() * 0.0

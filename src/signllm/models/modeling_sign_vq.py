@@ -1,7 +1,6 @@
 """The STS VQ-VAE sign codec: poses -> discrete sign codes -> poses.
 
-Source: "Evaluating Sign Language Representation Learning with LLMs" with the layers of MotionGPT's motion tokenizer
-(specs of the STS tokenizer, 3-5).
+Source: "Evaluating Sign Language Representation Learning with LLMs" with the layers of MotionGPT's motion tokenizer.
 """
 
 from __future__ import annotations

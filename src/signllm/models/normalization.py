@@ -2,7 +2,8 @@
 
 Shapes: T frames, J joints, C coordinates; `...` any leading dimensions. `mask [..., T, J]` is True where a joint is
 present. Values under a False mask never reach a result at another place; they are 0 or a fill value, never NaN.
-Source: specs of the STS tokenizer, "Preprocessing, step by step" (centre, scale, parent-relative, z-score).
+Centre, scale, parent-relative and z-score as in section 2.1.1 of "Evaluating Sign Language Representation Learning
+with LLMs".
 """
 
 from __future__ import annotations

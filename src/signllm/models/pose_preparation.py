@@ -44,7 +44,8 @@ class PreparedPose:
 
 @dataclass(frozen=True)
 class PosePreparation:
-    """How clips are brought to the common form (specs of the STS tokenizer, "Preprocessing, step by step", 3-5).
+    """How clips are brought to the common form (section 2.1.1 of "Evaluating Sign Language Representation
+    Learning with LLMs": relative to the neck of the first frame, in shoulder widths).
 
     Args:
         skeleton: layout that every clip is converted to.

@@ -41,7 +41,7 @@ def quantize_with_table(
 
 
 class GradientVQ(nn.Module):
-    """A codebook that is a parameter: loss = |sg(x) - e|^2 + gamma |x - sg(e)|^2 (specs of the quantizers, 2.3).
+    """A codebook that is a parameter: loss = |sg(x) - e|^2 + gamma |x - sg(e)|^2 (van den Oord et al. 2017, eq. 3).
 
     Args:
         dim: D. codebook_size: K. gamma: weight of the commitment.
@@ -109,7 +109,7 @@ class GradientVQ(nn.Module):
 class SimVQ(nn.Module):
     """Codes W c_k with c_k fixed and Gaussian: one learned map moves the whole codebook, so no code is left behind.
 
-    loss = |sg(x) - q|^2 + commitment |x - sg(q)|^2 (specs of the quantizers, 4.3).
+    loss = |sg(x) - q|^2 + commitment |x - sg(q)|^2 (Zhu et al. 2024).
 
     Args:
         dim: D. codebook_size: K. commitment: weight of the encoder's side, smaller than the codebook's.

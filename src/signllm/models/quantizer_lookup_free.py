@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from .distributed import all_reduce_sum
 from .quantizer_parts import RowsQuantized, count_codes, pass_gradient, usage_stats
 
-# Levels for about 2^4, 2^8 .. 2^16 codes (specs of the quantizers, 4.1); the true numbers of codes are the keys.
+# Levels for about 2^4, 2^8 .. 2^16 codes (Mentzer et al. 2023, and more); the true numbers of codes are the keys.
 FSQ_LEVELS = {
     16: (4, 4),
     240: (8, 6, 5),
@@ -45,7 +45,8 @@ def fsq_levels(codebook_size: int, levels: Sequence[int] | None) -> tuple[int, .
 
 
 class FSQ(nn.Module):
-    """Finite scalar quantization: b = tanh(x + tan(off/half)) half - off, rounded, per channel (4.1 of the specs).
+    """Finite scalar quantization: b = tanh(x + tan(off/half)) half - off, rounded, per channel
+    (Mentzer et al. 2023).
 
     half = (L-1)(1-eps)/2, off = 1/2 for even L, 0 for odd. The code's value is round(b) / floor(L/2), in [-1, 1]; its
     index is sum_i (round(b_i) + floor(L_i/2)) prod_{j<i} L_j. No loss, no state.
@@ -94,7 +95,8 @@ class FSQ(nn.Module):
 
 
 class LFQ(nn.Module):
-    """Lookup-free quantization: b = log2 K channels, each to its sign times `scale` (4.2 of the specs).
+    """Lookup-free quantization: b = log2 K channels, each to its sign times `scale`
+    (Yu et al. 2023).
 
     The index's bits are the signs, the first channel's highest. With p(c|x) = softmax_c(2 tau x.c),
 

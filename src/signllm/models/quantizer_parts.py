@@ -57,7 +57,7 @@ def pass_gradient(rows: Tensor, z: Tensor, estimator: str = "straight_through") 
     """The value of `z`, exactly, with a gradient to `rows`.
 
     `straight_through`: dz/dx = identity. `rotation`: the rotation and scaling that take x to z, held constant
-    ("rotation trick", specs of the quantizers, 3); in one dimension there is nothing to rotate.
+    ("rotation trick", Fifty et al. 2024); in one dimension there is nothing to rotate.
 
     Args:
         rows: `[n, D]`, what was quantized.

@@ -41,7 +41,7 @@ _CLASSES: dict[str, type[nn.Module]] = {
 }
 RowQuantizer = ResidualVQ | GradientVQ | SimVQ | FSQ | LFQ
 QUANTIZER_NAMES = tuple(_CLASSES)
-# The reference code's rule (specs of the STS tokenizer, 4.4): no smoothing, rows of the first batch as codes, and a
+# The rule of MotionGPT's QuantizeEMAReset: no smoothing, rows of the first batch as codes, and a
 # code restarts unless it is hit once per batch on average.
 EMA_RESET_OPTIONS = {"laplace_epsilon": 0.0, "dead_code_threshold": 1.0, "kmeans_init": False}
 

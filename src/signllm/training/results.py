@@ -17,7 +17,7 @@ CARD_TEMPLATE = Path(__file__).with_name("codec_card.md")
 
 
 def result_record(system: str, config: dict[str, Any], values: dict[str, Any], **facts: Any) -> dict[str, Any]:
-    """The record of one run (specs of the metrics, 17): what was run, on what, and every value in full precision."""
+    """The record of one run: what was run, on what, and every value in full precision."""
     return {
         "system": system,
         "signllm": signllm.__version__,
