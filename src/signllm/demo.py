@@ -208,7 +208,7 @@ def write_demo_report(path: Path, model: SignVQModel, pca: PCACodec, shown: Clip
         ["", "sign tokenizer", "PCA of the same bit rate"],
         [[label, values["test"].get(key), values["pca_same_bit_rate"].get(key)] for key, label in ROWS],
         note=f"{values['test']['clips']} clips, {values['test']['frames']} frames; joints that were tracked. PCA codes "
-        f"blocks of {model.config.downsampling} frames, as long as a code step; longer blocks would serve it better.",
+        f"blocks of {model.config.downsampling} frames, as long as a code step; longer ones serve it better.",
     )
     intro = (
         "A small sign tokenizer, trained in minutes. Every card shows a clip that it never saw: the original, what it "
