@@ -28,7 +28,7 @@ from signllm.visualization.report import Table, write_report
 console = Console()
 
 WINDOW = 32
-STEPS = 6000
+STEPS = 5000
 SHOWN_CLIPS = 12
 ROWS = (  # key of the measurements, its name in tables, and whether PCA has it too
     ("error_all", "reconstruction error, all joints (shoulder widths)"),
@@ -207,8 +207,8 @@ def write_demo_report(path: Path, model: SignVQModel, pca: PCACodec, shown: Clip
         "Measured on held-out clips",
         ["", "sign tokenizer", "PCA of the same bit rate"],
         [[label, values["test"].get(key), values["pca_same_bit_rate"].get(key)] for key, label in ROWS],
-        note=f"{values['test']['clips']} clips, {values['test']['frames']} frames; joints that were tracked. PCA codes "
-        f"blocks of {model.config.downsampling} frames, as long as a code step; longer ones serve it better.",
+        note=f"{values['test']['clips']} clips, {values['test']['frames']} frames; joints that were tracked. PCA "
+        f"codes blocks of {model.config.downsampling} frames, a code step; longer ones serve it better.",
     )
     intro = (
         "A small sign tokenizer, trained in minutes. Every card shows a clip that it never saw: the original, what it "
