@@ -2,10 +2,11 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from signllm import SignVQTokenizer, read_pose, write_pose
+from signllm import Pose, SignVQTokenizer, read_pose, write_pose
 from signllm.cli import app
 from signllm.cli import tokenize as tokenize_module
 from signllm.cli.inputs import find_clips, fingerprint, load_tokenizer
@@ -148,3 +149,21 @@ def test_clips_of_several_paths_have_ids_of_their_own(tmp_path):
         write_pose(make_clip(4), tmp_path / name)
     refs = find_clips([tmp_path / "one", tmp_path / "two", tmp_path / "two" / "b.npz"])
     assert [ref.id for ref in refs] == [f"{tmp_path}/one/a.npz", f"{tmp_path}/two/a.npz", "b.npz"]
+
+
+def test_fractions_of_a_wide_image_become_square_pixels(tokenizer, tmp_path):
+    """The same signing as fractions of a 16:9 image and as pixels gives the same tokens, once the size is told."""
+    values = np.random.default_rng(0).normal(0, 30, (12, 56, 2)) + 300
+    values[:, 2], values[:, 5] = (250, 300), (350, 300)
+    seen = np.ones((12, 56))
+    pixels, fractions = tmp_path / "pixels.npz", tmp_path / "fractions.npz"
+    write_pose(Pose(values, seen, 25, "sts56"), pixels)
+    write_pose(Pose(values / [1280, 720], seen, 25, "sts56", units="normalized"), fractions)
+    entries = []
+    for path, options in ((pixels, ()), (fractions, ("--image-size", "1280", "720")), (fractions, ())):
+        output = tmp_path / f"{len(entries)}.jsonl"
+        run("tokenize", path, "--tokenizer", tokenizer, "--output", output, *options)
+        entries += lines_of(output)
+    assert entries[0]["codes"] == entries[1]["codes"]
+    assert [entry["geometry"]["units"] for entry in entries] == ["pixels", "pixels", "normalized"]
+    assert [entry["geometry"]["scale"] for entry in entries] == pytest.approx([100, 100, 100 / 1280], rel=1e-4)

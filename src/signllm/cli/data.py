@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from signllm.cli.console import SOME_SKIPPED, UNUSABLE, CommandError, err, for_shell, out, plain
-from signllm.cli.inputs import FpsOption, PathsArgument, PersonOption, ReadOptions, SkeletonOption
+from signllm.cli.inputs import FpsOption, PathsArgument, PersonOption, ReadOptions, SkeletonOption, SkelsOption
 
 if TYPE_CHECKING:
     from signllm.data import PoseInfo
@@ -31,6 +31,7 @@ def info(
     person: PersonOption = "error",
     fps: FpsOption = None,
     skeleton: SkeletonOption = None,
+    skels_convention: SkelsOption = "progressive",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of a table.")] = False,
 ) -> None:
     """Say of every clip what it is, how long, who is in it and how often a hand is missing, or why it is refused.
@@ -45,7 +46,7 @@ def info(
     """
     from signllm.data import inspect_poses
 
-    options = ReadOptions(person, fps, skeleton).keywords()
+    options = ReadOptions(person, fps, skeleton, skels_convention).keywords()
     with err.status("reading"):
         found = [(path, clip) for path in paths for clip in inspect_poses(path, **options)]
     if not found:

@@ -64,6 +64,24 @@ SkeletonOption = Annotated[
     ),
 ]
 
+SkelsOption = Annotated[
+    str,
+    typer.Option(
+        "--skels-convention",
+        metavar="progressive|prompt2sign",
+        help="Whose .skels files with 150 values a frame these are; they differ in scale and in sides.",
+    ),
+]
+ImageSizeOption = Annotated[
+    tuple[int, int] | None,
+    typer.Option(
+        "--image-size",
+        metavar="WIDTH HEIGHT",
+        help="Size of the video in pixels, where coordinates are fractions of it (DWPose, Kaggle).",
+        show_default=False,
+    ),
+]
+
 
 @dataclass(frozen=True)
 class ReadOptions:
@@ -76,6 +94,8 @@ class ReadOptions:
     person: str = "error"
     fps: float | None = None
     skeleton: str | None = None
+    skels_convention: str = "progressive"
+    image_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.skeleton is not None:
@@ -84,14 +104,19 @@ class ReadOptions:
             get_skeleton(self.skeleton)  # now, and not once for every clip
 
     def keywords(self) -> dict:
-        """The keywords of `read_pose` and `inspect_poses`."""
+        """The keywords that `read_pose` and `inspect_poses` share."""
         person = int(self.person) if self.person.isdecimal() else self.person
-        return {"person": person, "fps": self.fps, "skeleton": self.skeleton}
+        return {
+            "person": person,
+            "fps": self.fps,
+            "skeleton": self.skeleton,
+            "skels_convention": self.skels_convention,
+        }
 
     def read(self, ref: PoseRef) -> Pose:
         from signllm.data import read_pose
 
-        return read_pose(ref.path, clip=ref.clip, **self.keywords())
+        return read_pose(ref.path, clip=ref.clip, image_size=self.image_size, **self.keywords())
 
 
 def find_clips(paths: Sequence[Path]) -> list[PoseRef]:

@@ -12,10 +12,12 @@ from signllm.cli.code_files import CodeFile, record
 from signllm.cli.console import Tally, progress_bar, say
 from signllm.cli.inputs import (
     FpsOption,
+    ImageSizeOption,
     PathsArgument,
     PersonOption,
     ReadOptions,
     SkeletonOption,
+    SkelsOption,
     TokenizerOption,
     find_clips,
     fingerprint,
@@ -40,6 +42,8 @@ def tokenize(
     person: PersonOption = "error",
     fps: FpsOption = None,
     skeleton: SkeletonOption = None,
+    skels_convention: SkelsOption = "progressive",
+    image_size: ImageSizeOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips that are encoded together.")] = 16,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew and replace what is there.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Keep the clips that are there, do the others.")] = False,
@@ -59,7 +63,7 @@ def tokenize(
     signllm tokenize frames --tokenizer runs/codec --output codes.jsonl --fps 25 --person confident --resume
     """
     codes = CodeFile(output, as_text=file_format is CodeFormat.text, overwrite=overwrite, resume=resume)
-    options = ReadOptions(person, fps, skeleton)
+    options = ReadOptions(person, fps, skeleton, skels_convention, image_size)
     refs = find_clips(paths)
     model = load_tokenizer(tokenizer)
     mark = fingerprint(model)

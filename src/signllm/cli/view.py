@@ -12,10 +12,12 @@ from signllm.cli.code_files import safe_path
 from signllm.cli.console import CommandError, Tally, progress_bar, say
 from signllm.cli.inputs import (
     FpsOption,
+    ImageSizeOption,
     PathsArgument,
     PersonOption,
     ReadOptions,
     SkeletonOption,
+    SkelsOption,
     codec_of,
     find_clips,
     load_tokenizer,
@@ -44,6 +46,8 @@ def view(
     person: PersonOption = "error",
     fps: FpsOption = None,
     skeleton: SkeletonOption = None,
+    skels_convention: SkelsOption = "progressive",
+    image_size: ImageSizeOption = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Write a page that plays clips: scrub, slow down, zoom to a hand, tokens as a strip under the time line.
@@ -61,7 +65,7 @@ def view(
 
     if output.suffix.lower() not in (".html", ".htm"):
         raise CommandError(f"--output is a page and must end in .html, got {output}")
-    options = ReadOptions(person, fps, skeleton)
+    options = ReadOptions(person, fps, skeleton, skels_convention, image_size)
     groups = _pairs(paths) if side_by_side else [[ref] for ref in find_clips(paths)]
     names = [path.resolve().name for path in paths]
     if len(set(names)) < len(names):
