@@ -185,7 +185,7 @@ def train_codec(
         report_to="none",
         remove_unused_columns=False,
         dataloader_pin_memory=False,
-        disable_tqdm=False,
+        disable_tqdm=not console.is_terminal,
         seed=seed,
     )
     trainer = CodecTrainer(
