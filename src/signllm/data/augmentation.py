@@ -10,17 +10,18 @@ from signllm.models.normalization import ancestry, to_parent_offsets
 from signllm.models.skeletons import get_skeleton
 
 # Standard deviations at strength 1: a joint's turn in degrees, a bone's log length.
-BODY_TURN, BODY_STRETCH = 2.0, 0.03
-HAND_TURN, HAND_STRETCH = 12.0, 0.15
+BODY_TURN, BODY_STRETCH = 4.0, 0.03
+WRIST_TURN = 30.0  # a small corpus shows each handshape in one orientation
+FINGER_TURN, FINGER_STRETCH = 12.0, 0.15
 
 
 class PoseAugmentation:
     """Changes a clip as a whole, so that it stays a clip: the same amounts in all of its frames.
 
     Every joint turns in the image plane, with all that hangs on it, and every bone has its length changed: the body's
-    a little, the fingers' more. With probability `exchange` the hands are first replaced by those of another clip, on
-    the clip's own arms. A handful of recorded clips then shows a codec many hands on many arms; without it a small
-    corpus is learned by heart.
+    a little, the fingers' more; hands turn most at the wrist. With probability `exchange` the hands are first replaced
+    by those of another clip, on the clip's own arms. A handful of recorded clips then shows a codec many hands on many
+    arms; without it a small corpus is learned by heart.
 
     Args:
         skeleton: layout of the clips. strength: factor of all standard deviations. exchange: probability.
@@ -35,8 +36,9 @@ class PoseAugmentation:
         self.turn = np.full(len(layout), strength * np.deg2rad(BODY_TURN))
         self.stretch = np.full(len(layout), strength * BODY_STRETCH)
         for wrist, *fingers in self.hands:
-            self.turn[[wrist, *fingers]] = strength * np.deg2rad(HAND_TURN)
-            self.stretch[fingers] = strength * HAND_STRETCH
+            self.turn[wrist] = strength * np.deg2rad(WRIST_TURN)
+            self.turn[fingers] = strength * np.deg2rad(FINGER_TURN)
+            self.stretch[fingers] = strength * FINGER_STRETCH
         self.turn[self.parents < 0] = 0.0  # a root's offset is its place in space, not a bone
         self.stretch[self.parents < 0] = 0.0
 
