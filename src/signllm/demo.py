@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table as RichTable
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import AutoTokenizer, TrainerCallback, TrainingArguments, set_seed
 
 from signllm.analysis.codec_report import evaluate_codec
@@ -29,6 +31,7 @@ console = Console()
 
 WINDOW = 32
 STEPS = 5000
+WARMUP_STEPS = 50
 SHOWN_CLIPS = 12
 ROWS = (  # key of the measurements, its name in tables, and whether PCA has it too
     ("error_all", "reconstruction error, all joints (shoulder widths)"),
@@ -54,6 +57,23 @@ class StopAfter(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         control.should_training_stop |= time.monotonic() > self.deadline
+
+
+class DemoTrainer(CodecTrainer):
+    """Lowers the learning rate along a cosine of the steps done or, on a slow machine, of the time spent."""
+
+    minutes: float
+
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        started = time.monotonic()
+
+        def factor(step: int) -> float:
+            spent = (time.monotonic() - started) / (60 * self.minutes)
+            progress = min(1.0, max(step / num_training_steps, spent))
+            return min(1.0, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * progress))
+
+        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, factor)  # type: ignore[arg-type]
+        return self.lr_scheduler
 
 
 def demo_config() -> SignVQConfig:
@@ -176,10 +196,8 @@ def train_codec(
         max_steps=STEPS,
         per_device_train_batch_size=32,
         learning_rate=2e-3,
-        lr_scheduler_type="cosine",
         adam_beta2=0.99,
         weight_decay=0.0,
-        warmup_steps=50,
         logging_steps=500,
         save_strategy="no",
         report_to="none",
@@ -188,7 +206,7 @@ def train_codec(
         disable_tqdm=not console.is_terminal,
         seed=seed,
     )
-    trainer = CodecTrainer(
+    trainer = DemoTrainer(
         model,
         arguments,
         train,
@@ -197,6 +215,7 @@ def train_codec(
         augment=PoseAugmentation(config.skeleton),
         callbacks=[StopAfter(minutes)],
     )
+    trainer.minutes = minutes
     trainer.train()
     return model.eval().cpu(), trainer.state.global_step
 
